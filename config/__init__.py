@@ -1,0 +1,1 @@
+"""Settings, Celery configuration and logging: read once, frozen, passed down. Knows neither `tasks` nor `watcher`."""

@@ -1,0 +1,1 @@
+"""The watcher's side: noticing complete files and publishing them, and the command line. Never loads Pillow."""
