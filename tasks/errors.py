@@ -1,6 +1,6 @@
 """Why an image could not be done, as exception types: the type carries the decision, nobody parses text.
 
-    IngestError                  a named outcome; anything else is unforeseen (retried, then quarantined as internal_error)
+    IngestError                  a named outcome; anything else is unforeseen: retried, then internal_error
     |-- InputError               the file's own fault: quarantine, at once
     |-- TruncatedError           looks cut off: stays, so that the client can resume; quarantine after truncated_grace
     |-- ResourceError            disk full, quota, read-only, too many open files: pause the library, count nothing

@@ -27,7 +27,7 @@ class UnknownVersionError(ValueError):
 class Arrival:
     """One complete file as it stands in an inbox; a changed file is a new arrival.
 
-    `path` is relative to the inbox root, with `/` between its parts; `size_bytes` and `mtime_ns` are as `lstat` gave them.
+    `path` is relative to the inbox root, with `/` between its parts; `size_bytes` and `mtime_ns` are as lstat(2) says.
     """
 
     inbox: str
@@ -37,7 +37,7 @@ class Arrival:
 
     @property
     def id(self) -> str:
-        """The arrival id: a UUID made of the facts alone, so that anyone can look a file up; also the Celery task id."""
+        """The arrival id, also the Celery task id: made of the facts alone, so that anyone can look a file up."""
         facts = json.dumps([self.inbox, self.path, self.size_bytes, self.mtime_ns])
         return str(uuid.uuid5(_ARRIVALS, facts))
 

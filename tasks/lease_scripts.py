@@ -1,0 +1,90 @@
+"""The Lua of tasks/leases.py: each script is one change of state that nobody can get between.
+
+They take every key they touch as KEYS, and the time from Redis. Redis 6.2 or newer (scripts replicate by effects).
+"""
+
+_NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+
+OFFER = (
+    _NOW
+    + """
+local lease, due, kept, flight, pause = unpack(KEYS)
+local id, token, ttl = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('SISMEMBER', kept, id) == 1 then return {'kept', 0} end
+if redis.call('EXISTS', lease) == 1 then return {'leased', 0} end
+local score = redis.call('ZSCORE', due, id)
+if score and tonumber(score) > now then return {'waiting', tonumber(score) - now} end
+local paused = redis.call('GET', pause)
+if paused then return {'paused', redis.call('PTTL', pause)} end
+redis.call('SET', lease, 'published:' .. token, 'PX', ttl)
+redis.call('SADD', flight, id)
+return {'published', 0}
+"""
+)
+
+WITHDRAW = """
+local lease, flight = unpack(KEYS)
+if redis.call('GET', lease) ~= 'published:' .. ARGV[2] then return 0 end
+redis.call('DEL', lease)
+redis.call('SREM', flight, ARGV[1])
+return 1
+"""
+
+BEGIN = """
+local lease, record, flight = unpack(KEYS)
+local id, token, ttl, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local held = redis.call('GET', lease)
+if held and held ~= 'published:' .. token then return false end
+redis.call('SET', lease, 'working:' .. token, 'PX', ttl)
+redis.call('SADD', flight, id)
+local before = redis.call('HGETALL', record)
+redis.call('HINCRBY', record, 'vanished', 1)
+redis.call('EXPIRE', record, life)
+return before
+"""
+
+# ends a piece of work that finished the arrival for good
+FINISH = """
+local lease, record, flight, due, kept, counts = unpack(KEYS)
+local id, token, outcome, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+redis.call('DEL', record)
+redis.call('ZREM', due, id)
+redis.call('HINCRBY', counts, outcome, 1)
+if keep == '1' then redis.call('SADD', kept, id) end
+if redis.call('GET', lease) == 'working:' .. token then
+  redis.call('DEL', lease)
+  redis.call('SREM', flight, id)
+end
+return 1
+"""
+
+# ends a piece of work that must be tried again; `failed` names the counter that an attempt moves to, or is empty
+PUT_OFF = (
+    _NOW
+    + """
+local lease, record, flight, due = unpack(KEYS)
+local id, token, wait, failed, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if redis.call('GET', lease) ~= 'working:' .. token then return 0 end
+if redis.call('HINCRBY', record, 'vanished', -1) < 0 then redis.call('HSET', record, 'vanished', 0) end
+if failed ~= '' then redis.call('HINCRBY', record, failed, 1) end
+if redis.call('HGET', record, 'reason') ~= ARGV[6] then redis.call('HSET', record, 'tries', 0, 'first_at', now) end
+redis.call('HINCRBY', record, 'tries', 1)
+redis.call('HSET', record, 'reason', ARGV[6], 'message', ARGV[7], 'arrival', ARGV[8])
+redis.call('EXPIRE', record, life)
+redis.call('ZADD', due, now + wait, id)
+redis.call('DEL', lease)
+redis.call('SREM', flight, id)
+return 1
+"""
+)
+
+# renews or takes a watcher's hold on an inbox: 2 = taken anew, 1 = renewed, 0 = another holds it
+HOLD = """
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if held then return 1 end
+return 2
+"""
+
+_RELEASEHOLD = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"

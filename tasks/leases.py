@@ -1,0 +1,278 @@
+"""What Redis remembers about arrivals: leases, attempts, retry records, kept files. Shared by watcher and workers.
+
+All of it may be wiped at any moment: then work is repeated, never lost, because the inbox is the record. All times are
+Redis's own clock. Every change of state is one Lua script, so two watchers or two workers never both win.
+
+    thumbdrop:lease:<id>       "published:<token>" | "working:<token>", always expires
+    thumbdrop:record:<id>      hash: attempts begun and failed, reason, message, first_at; expires if untouched
+    thumbdrop:due:<inbox>      sorted set of ids by "not before" (ms): the retry records
+    thumbdrop:flight:<inbox>   set of ids with a lease
+    thumbdrop:kept:<inbox>     set of ids that are done and stay where they are (after = "keep")
+    thumbdrop:counts           hash: outcomes since this Redis was started
+    thumbdrop:pause            why nothing can be written now; expires within seconds
+    thumbdrop:holder:<inbox>   token of the watcher that holds the inbox; expires
+    thumbdrop:report:<inbox>   what that watcher last said of itself; expires
+
+Limits: the working lease's token is the message's, so two deliveries of one message count as one holder only while
+the first still runs; the script lets the second in no earlier than the lease ends.
+"""
+
+import json
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from tasks import lease_scripts
+from tasks.errors import IngestError
+from tasks.messages import Arrival
+
+PUBLISHED_SECONDS = 600  # a message that nobody took by then is published again
+RECORD_SECONDS = 30 * 86400  # an untouched record is of a file that went away unseen
+WORKING_MARGIN_SECONDS = 10  # beyond the task time limit, for the end of a task that just made it
+PAUSE_SECONDS = 10  # how often a full library is looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of an offered arrival: "published" (with its token), "leased", "waiting", "kept" or "paused".
+
+    `wait_seconds` is how long a waiting or paused one has to wait.
+    """
+
+    arrival: Arrival
+    state: str
+    token: str = ""
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is remembered about an arrival's attempts; all counts are from before the attempt now beginning.
+
+    `vanished`: attempts whose whole worker disappeared; `tries`: how often in a row it was put off for `reason`;
+    `first_at`: Redis time in seconds of the first of those; `not_before` likewise, of the next try, if one is due.
+    """
+
+    vanished: int = 0
+    crashed: int = 0
+    timed_out: int = 0
+    internal: int = 0
+    superseded: int = 0
+    tries: int = 0
+    reason: str = ""
+    message: str = ""
+    first_at: float | None = None
+    not_before: float | None = None
+    arrival: Arrival | None = None
+
+    @property
+    def attempts(self) -> int:
+        """All attempts that came to no named end."""
+        return self.vanished + self.crashed + self.timed_out + self.internal
+
+
+_COUNTERS = ("vanished", "crashed", "timed_out", "internal", "superseded", "tries")
+
+
+def _record(fields: dict[str, str], not_before_ms: float | None = None) -> Record:
+    return Record(
+        **{name: int(fields.get(name, 0)) for name in _COUNTERS},
+        reason=fields.get("reason", ""),
+        message=fields.get("message", ""),
+        first_at=int(fields["first_at"]) / 1000 if "first_at" in fields else None,
+        not_before=None if not_before_ms is None else not_before_ms / 1000,
+        arrival=Arrival(*json.loads(fields["arrival"])) if "arrival" in fields else None,
+    )
+
+
+class Leases:
+    """The one place that knows the keys. Every method raises redis.RedisError when the store is away."""
+
+    def __init__(self, redis: Redis, task_time_seconds: float) -> None:
+        self.redis: Any = redis  # redis-py types each reply as the union of all that any option can make of it
+        self._working_ms = int((task_time_seconds + WORKING_MARGIN_SECONDS) * 1000)
+        self._offer = redis.register_script(lease_scripts.OFFER)
+        self._withdraw = redis.register_script(lease_scripts.WITHDRAW)
+        self._begin = redis.register_script(lease_scripts.BEGIN)
+        self._finish = redis.register_script(lease_scripts.FINISH)
+        self._put_off = redis.register_script(lease_scripts.PUT_OFF)
+        self._hold = redis.register_script(lease_scripts.HOLD)
+        self._release_hold = redis.register_script(lease_scripts.RELEASE_HOLD)
+
+    # -- the watcher's side
+
+    def offer(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
+        """Lease, in one round trip, each arrival that nobody holds and that is due; say what stands against others."""
+        tokens = [secrets.token_hex(8) for _ in arrivals]
+        pipe = self.redis.pipeline(transaction=False)
+        for arrival, token in zip(arrivals, tokens, strict=True):
+            keys = [_lease(arrival.id), *_keys(arrival.inbox, "due", "kept", "flight"), "thumbdrop:pause"]
+            self._offer(keys=keys, args=[arrival.id, token, PUBLISHED_SECONDS * 1000], client=pipe)
+        replies = pipe.execute()
+        return [
+            Verdict(arrival, state, token if state == "published" else "", wait_ms / 1000)
+            for arrival, token, (state, wait_ms) in zip(arrivals, tokens, replies, strict=True)
+        ]
+
+    def withdraw(self, arrival: Arrival, token: str) -> bool:
+        """Take a published lease back (the broker refused, or the message is lost); False when it is no longer ours."""
+        keys = [_lease(arrival.id), *_keys(arrival.inbox, "flight")]
+        return bool(self._withdraw(keys=keys, args=[arrival.id, token]))
+
+    def states(self, ids: Sequence[str]) -> list[str]:
+        """For each arrival id: "published", "working" or "" when no lease is left."""
+        if not ids:
+            return []
+        return [(value or "").partition(":")[0] for value in self.redis.mget([_lease(i) for i in ids])]
+
+    def due(self, inbox: str, limit: int) -> list[Arrival]:
+        """Up to `limit` arrivals whose wait has ended and that nobody works on, the longest waiting first."""
+        key = _keys(inbox, "due")[0]
+        at_work = self.redis.scard(_keys(inbox, "flight")[0])
+        ids = self.redis.zrange(key, "-inf", str(self.now_ms()), byscore=True, offset=0, num=limit + at_work)
+        free = [i for i, state in zip(ids, self.states(ids), strict=True) if not state][:limit]
+        found = []
+        for arrival_id in free:
+            facts = self.redis.hget(_record_key(arrival_id), "arrival")
+            if facts is None:  # the record expired: a scan will find the file, if it still stands there
+                self.redis.zrem(key, arrival_id)
+            else:
+                found.append(Arrival(*json.loads(facts)))
+        return found
+
+    def forget(self, arrival: Arrival) -> None:
+        """Drop what is remembered of an arrival that no longer stands in its inbox."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.delete(_record_key(arrival.id))
+        pipe.zrem(_keys(arrival.inbox, "due")[0], arrival.id)
+        pipe.execute()
+
+    def hold(self, inbox: str, token: str, seconds: float) -> bool:
+        """Take or renew the hold on an inbox; False while another has it.
+
+        A new holder forgets its predecessor's published leases, so that nothing waits for them to expire.
+        """
+        held = self._hold(keys=_keys(inbox, "holder"), args=[token, int(seconds * 1000)])
+        if held == 2:
+            self._forget_published(inbox)
+        return bool(held)
+
+    def release(self, inbox: str, token: str) -> None:
+        """Give the hold on an inbox back, so that a standby takes over at once."""
+        self._release_hold(keys=_keys(inbox, "holder"), args=[token])
+
+    def _forget_published(self, inbox: str) -> None:
+        flight = _keys(inbox, "flight")[0]
+        ids = list(self.redis.smembers(flight))
+        for arrival_id, value in zip(ids, self.redis.mget([_lease(i) for i in ids]) if ids else [], strict=True):
+            if value is None:
+                self.redis.srem(flight, arrival_id)
+            elif value.startswith("published:"):
+                self._withdraw(keys=[_lease(arrival_id), flight], args=[arrival_id, value.partition(":")[2]])
+
+    # -- the worker's side
+
+    def begin(self, arrival: Arrival, token: str) -> Record | None:
+        """Turn the published lease into a working one and count the attempt, durably, before anything is decoded.
+
+        None: another holds the arrival, so this message is to be dropped.
+        """
+        keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight")]
+        before = self._begin(keys=keys, args=[arrival.id, token, self._working_ms, RECORD_SECONDS])
+        if before is None:
+            return None
+        return _record(dict(zip(before[::2], before[1::2], strict=True)))
+
+    def finish(self, arrival: Arrival, token: str, outcome: str, *, keep: bool) -> None:
+        """End the work for good: counters, retry record and lease go; `keep` remembers the file as done."""
+        keys = [
+            _lease(arrival.id),
+            _record_key(arrival.id),
+            *_keys(arrival.inbox, "flight", "due", "kept"),
+            "thumbdrop:counts",
+        ]
+        self._finish(keys=keys, args=[arrival.id, token, outcome, int(keep)])
+
+    def put_off(self, arrival: Arrival, token: str, why: IngestError, wait_seconds: float, *, failed: str = "") -> bool:
+        """End the work for now: take the attempt back, or move it to the counter `failed`, and say when to try again.
+
+        `failed` is "crashed", "timed_out", "internal", "superseded" or empty. False when the lease was no longer ours.
+        """
+        keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight", "due")]
+        facts = json.dumps([arrival.inbox, arrival.path, arrival.size_bytes, arrival.mtime_ns])
+        wait_ms = int(wait_seconds * 1000)
+        reason, message = str(why.reason), _encodable(why.message)
+        args: list[str | int] = [arrival.id, token, wait_ms, failed, RECORD_SECONDS, reason, message, facts]
+        return bool(self._put_off(keys=keys, args=args))
+
+    def pause(self, why: IngestError) -> None:
+        """Raise the library's pause flag: nothing is published until it expires."""
+        text = json.dumps({"reason": str(why.reason), "message": why.message, "hint": why.hint})
+        self.redis.set("thumbdrop:pause", text, ex=PAUSE_SECONDS)
+
+    # -- for those who ask
+
+    def paused(self) -> dict[str, str] | None:
+        """{"reason", "message"} while the library is paused."""
+        text = self.redis.get("thumbdrop:pause")
+        return None if text is None else dict(json.loads(text))
+
+    def record(self, arrival: Arrival) -> Record:
+        """What is remembered of one arrival."""
+        score = self.redis.zscore(_keys(arrival.inbox, "due")[0], arrival.id)
+        return _record(self.redis.hgetall(_record_key(arrival.id)), score)
+
+    def is_kept(self, arrival: Arrival) -> bool:
+        """Whether the file is done and stays where it is."""
+        return bool(self.redis.sismember(_keys(arrival.inbox, "kept")[0], arrival.id))
+
+    def waiting(self, inbox: str, limit: int = 1000) -> list[Record]:
+        """The retry records of an inbox, the next one due first."""
+        found = []
+        for arrival_id, score in self.redis.zrange(_keys(inbox, "due")[0], 0, limit - 1, withscores=True):
+            found.append(_record(self.redis.hgetall(_record_key(arrival_id)), score))
+        return found
+
+    def in_flight(self, inbox: str) -> dict[str, str]:
+        """Arrival id -> "published" or "working", for the leases of an inbox that are alive."""
+        ids = sorted(self.redis.smembers(_keys(inbox, "flight")[0]))
+        return {i: state for i, state in zip(ids, self.states(ids), strict=True) if state}
+
+    def counts(self) -> dict[str, int]:
+        """Outcomes since this Redis was started: {"done": n, "duplicate": n, "quarantined": n, ...}."""
+        return {name: int(value) for name, value in self.redis.hgetall("thumbdrop:counts").items()}
+
+    def report(self, inbox: str, text: dict[str, Any], seconds: float) -> None:
+        """Leave what the watcher says of itself and this inbox; it fades after `seconds` without another."""
+        self.redis.set(_keys(inbox, "report")[0], json.dumps(text), px=int(seconds * 1000))
+
+    def reports(self, inboxes: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The watchers' last words per inbox; an inbox that nobody watches is missing."""
+        names = list(inboxes)
+        texts = self.redis.mget([_keys(name, "report")[0] for name in names]) if names else []
+        return {name: json.loads(text) for name, text in zip(names, texts, strict=True) if text}
+
+    def now_ms(self) -> int:
+        """Redis's clock, in milliseconds since the epoch."""
+        seconds, micros = self.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _lease(arrival_id: str) -> str:
+    return f"thumbdrop:lease:{arrival_id}"
+
+
+def _record_key(arrival_id: str) -> str:
+    return f"thumbdrop:record:{arrival_id}"
+
+
+def _keys(inbox: str, *names: str) -> list[str]:
+    return [f"thumbdrop:{name}:{inbox}" for name in names]
+
+
+def _encodable(text: str) -> str:
+    """Text that every encoding can carry: a file's name may hold lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
