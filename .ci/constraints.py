@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,8 +27,8 @@ HEADER = """\
 def requirements() -> list[str]:
     """Everything that pyproject.toml names: to run, to test, to develop and to build."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extras = project["project"]["optional-dependencies"].values()
-    named = [*project["build-system"]["requires"], *project["project"]["dependencies"], *sum(extras, []), *ALSO]
+    extras = chain(*project["project"]["optional-dependencies"].values())
+    named = [*project["build-system"]["requires"], *project["project"]["dependencies"], *extras, *ALSO]
     return [requirement for requirement in named if not requirement.startswith("thumbdrop[")]
 
 

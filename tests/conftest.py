@@ -1,0 +1,28 @@
+"""What all tests share: the servers, the test images, and a summary of what could not be tested on this machine."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from needs import corpus_folder
+
+pytest_plugins = ["servers"]
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of real test images; never written to."""
+    return corpus_folder()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was skipped and why: a green line alone would hide it."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped:
+        return
+    # A skipped test's report carries (path, line, reason).
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    terminalreporter.section(f"NOT TESTED ON THIS MACHINE: {len(skipped)} tests", yellow=True, bold=True)
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:4d}  {reason}", yellow=True)
