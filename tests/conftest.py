@@ -1,11 +1,12 @@
 """What all tests share: the servers, the test images, and a summary of what could not be tested on this machine."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from needs import corpus_folder
+from needs import corpus_folder, missing
 
 pytest_plugins = ["servers"]
 
@@ -14,6 +15,12 @@ pytest_plugins = ["servers"]
 def corpus() -> Path:
     """The folder of real test images; never written to."""
     return corpus_folder()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Keep tests that mount, or give files away, from running without the right to."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        missing("needs to be root")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
