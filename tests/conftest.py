@@ -8,7 +8,7 @@ import pytest
 
 from needs import corpus_folder, missing
 
-pytest_plugins = ["servers"]
+pytest_plugins = ["installed", "servers"]
 
 
 @pytest.fixture(scope="session")
