@@ -13,6 +13,8 @@ from config.settings import Settings
 from config.urls import broker_url, results_url, sentinel_master
 
 QUEUE = "thumbdrop"
+SWEEP = "thumbdrop.sweep"
+EXPIRE = "thumbdrop.expire"
 
 
 def is_redis(url: str) -> bool:
@@ -121,6 +123,6 @@ def _result_transport(settings: Settings) -> dict[str, Any]:
 def _beat_schedule() -> dict[str, Any]:
     # Each expires before the next is due, so that a backlog never holds two of them.
     return {
-        "sweep": {"task": "thumbdrop.sweep", "schedule": 600.0, "options": {"expires": 590}},
-        "expire": {"task": "thumbdrop.expire", "schedule": 3600.0, "options": {"expires": 3590}},
+        "sweep": {"task": SWEEP, "schedule": 600.0, "options": {"expires": 590}},
+        "expire": {"task": EXPIRE, "schedule": 3600.0, "options": {"expires": 3590}},
     }

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 TASK_INGEST = "thumbdrop.ingest"
-TASK_SWEEP = "thumbdrop.sweep"
-TASK_EXPIRE = "thumbdrop.expire"
-QUEUE = "thumbdrop"
 MESSAGE_VERSION = 1
 
 _ARRIVALS = uuid.UUID("7d1d9d5e-0f3b-5c0e-9a53-6f6d6e6b1f27")

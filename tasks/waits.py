@@ -1,0 +1,31 @@
+"""How long a file waits before it is tried again: pure, seconds in and out.
+
+Growing waits, so that a thousand bad files never cost what one good one does; bounded, so that nobody waits a day for
+a share that is back since yesterday.
+"""
+
+from tasks.errors import BlockedError, GoneError, IngestError, ResourceError, SupersededError, TruncatedError
+
+_UNTIL_LATER = {  # (first wait, factor, longest) in seconds
+    # A stalled client often resumes within a minute, a broken one next morning.
+    TruncatedError: (30.0, 4.0, 3600.0),
+    # Somebody has to run chmod: soon after the complaint, or tomorrow.
+    BlockedError: (30.0, 2.0, 3600.0),
+    # The pause flag holds everything back anyway; look again as it ends.
+    ResourceError: (10.0, 1.0, 10.0),
+    # Whole-second mtimes of a network mount settle within seconds; three times is the most that it happens.
+    SupersededError: (2.0, 4.0, 60.0),
+}
+_WEATHER = (5.0, 2.0, 600.0)
+
+
+def wait_seconds(why: IngestError, tries: int, rescan_seconds: float) -> float:
+    """Seconds until the next try, after `tries` earlier ones in a row for the same reason."""
+    if isinstance(why, GoneError):  # perhaps a stale directory cache: not before one rescan
+        return rescan_seconds
+    for kind, (first, factor, longest) in _UNTIL_LATER.items():
+        if isinstance(why, kind):
+            break
+    else:
+        first, factor, longest = _WEATHER
+    return min(longest, first * factor ** min(tries, 16))

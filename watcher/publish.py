@@ -1,0 +1,335 @@
+"""The publisher: everything that the watcher says to Redis and to the broker, in a thread of its own.
+
+A broker or a Redis that hangs must not freeze the watcher, so the daemon only hands over arrivals (`offer`) and picks
+up what became of them (`answers`); neither ever blocks. `step(now)` is one pass, which the thread repeats. What a
+reader would get wrong: a refused publish changes nothing. The lease is taken back and the file stays due.
+"""
+
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from amqp.exceptions import AMQPError
+from celery import Celery
+from kombu.exceptions import KombuError
+from redis import RedisError
+
+from config.celery import QUEUE
+from config.logs import get_logger
+from tasks.leases import Leases
+from tasks.messages import TASK_INGEST, Arrival, to_message
+from watcher.flights import Flights
+
+log = get_logger(__name__)
+
+HOLD_SECONDS = 15.0  # a standby takes over within this after a watcher died; renewed three times as often
+POLL_SECONDS = 0.1  # how soon a free slot is noticed
+DUE_SECONDS = 1.0
+DEPTH_SECONDS = 5.0
+REPORT_SECONDS = 2.0
+REPORT_FADES_SECONDS = 15.0
+MAX_BACKOFF_SECONDS = 30.0
+BATCH = 64
+
+_BROKER_ERRORS = (KombuError, AMQPError, RedisError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of an arrival.
+
+    `state`: "published", "leased", "waiting", "kept", "paused", "refused" (the broker or Redis is away) or "standby"
+    answer an offer; "ended" means that its lease is gone, "due" that its wait has ended: both call for a look.
+    """
+
+    arrival: Arrival
+    state: str
+    wait_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Timer:
+    """Says yes at most once every `seconds`."""
+
+    seconds: float
+    next_at: float = 0.0
+
+    def is_due(self, now: float) -> bool:
+        if now < self.next_at:
+            return False
+        self.next_at = now + self.seconds
+        return True
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """One outside thing that may be away: what it last said, and not before when it is asked again."""
+
+    name: str
+    text: str = ""
+    failures: int = 0
+    until: float = 0.0
+
+    def failed(self, error: BaseException, now: float) -> None:
+        self.text = f"{type(error).__name__}: {error}"
+        if not self.failures:
+            log.warning(f"{self.name}.unreachable", error=self.text)
+        self.until = now + min(MAX_BACKOFF_SECONDS, 0.5 * 2 ** min(self.failures, 8))
+        self.failures += 1
+
+    def worked(self) -> None:
+        if self.failures:
+            log.info(f"{self.name}.recovered", failures=self.failures)
+        self.text, self.failures, self.until = "", 0, 0.0
+
+
+class Publisher:
+    """Leases and publishes what it is offered, at most `max_in_flight` at a time, for the inboxes that it holds.
+
+    `wake` is called whenever an answer is ready. All public methods may be called from any thread; `step` from one.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        leases: Leases,
+        inboxes: Sequence[str],
+        *,
+        max_in_flight: int,
+        lost_after_seconds: float,
+        wake: Callable[[], None],
+    ) -> None:
+        self._app = app
+        self._leases = leases
+        self._inboxes = tuple(inboxes)
+        self._max_in_flight = max_in_flight
+        self._wake = wake
+        self._token = secrets.token_hex(8)
+        self._held: frozenset[str] = frozenset()
+        self._offers: deque[Arrival] = deque()
+        self._bell = threading.Event()
+        self._answers: deque[Answer] = deque()
+        self._flights = Flights(leases, max_in_flight, lost_after_seconds)
+        self._offered = 0  # written by the daemon's thread only, as the next one is by the publisher's
+        self._answered = 0
+        self._reports: dict[str, dict[str, object]] = {}
+        self._blocked = True  # until the first hold
+        self._forgotten: deque[Arrival] = deque()
+        self._broker = _Trouble("broker")
+        self._store = _Trouble("leases")
+        self._timers = {
+            name: _Timer(seconds)
+            for name, seconds in [
+                ("hold", HOLD_SECONDS / 3),
+                ("poll", POLL_SECONDS),
+                ("due", DUE_SECONDS),
+                ("depth", DEPTH_SECONDS),
+                ("report", REPORT_SECONDS),
+            ]
+        }
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # -- for the daemon
+
+    @property
+    def free_slots(self) -> int:
+        """How many more arrivals may be offered now."""
+        if self._blocked:
+            return 0
+        return max(0, self._max_in_flight - self.in_flight - (self._offered - self._answered))
+
+    @property
+    def in_flight(self) -> int:
+        """How many arrivals are published or being worked on."""
+        return len(self._flights)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is offered, in flight or waiting to be picked up."""
+        return self._offered == self._answered and not (self._answers or self.in_flight)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The inboxes that this watcher holds; another watcher holds the others."""
+        return self._held
+
+    @property
+    def trouble(self) -> str:
+        """What broker or Redis last failed with; empty when both answer."""
+        return self._broker.text or self._store.text
+
+    def holds(self, arrival: Arrival) -> bool:
+        """Whether the arrival is in flight already."""
+        return arrival.id in self._flights
+
+    def offer(self, arrivals: Sequence[Arrival]) -> None:
+        """Hand over arrivals that are complete; each gets exactly one answer to this, and perhaps later ones."""
+        self._offered += len(arrivals)
+        self._offers.extend(arrivals)
+        self._bell.set()
+
+    def forget(self, arrival: Arrival) -> None:
+        """Drop the retry record of an arrival that no longer stands in its inbox."""
+        self._forgotten.append(arrival)
+
+    def answers(self) -> list[Answer]:
+        """Pick up what became of arrivals since the last call."""
+        found = []
+        while self._answers:
+            found.append(self._answers.popleft())
+        return found
+
+    def say(self, inbox: str, report: dict[str, object]) -> None:
+        """Leave a report for `thumbdrop status`; the next one is written within two seconds."""
+        self._reports[inbox] = report
+
+    def start(self) -> None:
+        """Run the steps in a thread until `stop`."""
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and give the inboxes back to a standby. Waits five seconds at most."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+        try:
+            for inbox in self._held:
+                self._leases.release(inbox, self._token)
+        except RedisError:
+            return  # the hold ends by itself
+
+    # -- one pass
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.step(time.monotonic())
+            self._bell.wait(POLL_SECONDS)
+            self._bell.clear()
+
+    def step(self, now: float) -> None:
+        """One pass at monotonic time `now`; never raises for a broker or a Redis that is away."""
+        if now < self._store.until:
+            self._refuse_offers()
+            return
+        try:
+            self._forget()
+            self._keep_holds(now)
+            self._publish(now)
+            self._follow(now)
+            self._find_due(now)
+            self._write_reports(now)
+            self._store.worked()
+        except (RedisError, OSError) as error:
+            self._store.failed(error, now)
+            self._held = frozenset()
+            self._timers["hold"].next_at = 0.0
+            self._refuse_offers()
+        self._blocked = (
+            now < max(self._broker.until, self._store.until) or self._flights.queue_is_full or not self._held
+        )
+
+    def _keep_holds(self, now: float) -> None:
+        if not self._timers["hold"].is_due(now):
+            return
+        held = frozenset(i for i in self._inboxes if self._leases.hold(i, self._token, HOLD_SECONDS))
+        for inbox in held - self._held:
+            log.info("inbox.held", inbox=inbox)
+            self._flights.adopt(self._leases.in_flight(inbox))
+        for inbox in self._held - held:
+            log.warning("inbox.lost_to_another_watcher", inbox=inbox)
+        self._held = held
+        self._wake()
+
+    def _forget(self) -> None:
+        while self._forgotten:
+            self._leases.forget(self._forgotten[0])
+            self._forgotten.popleft()
+
+    def _take_offers(self) -> list[Arrival]:
+        return [self._offers.popleft() for _ in range(min(BATCH, len(self._offers)))]
+
+    def _refuse_offers(self) -> None:
+        for arrival in self._take_offers():
+            self._answer(Answer(arrival, "refused"))
+
+    def _publish(self, now: float) -> None:
+        offered = self._take_offers()
+        ours = [arrival for arrival in offered if arrival.inbox in self._held]
+        for arrival in offered:
+            if arrival.inbox not in self._held:
+                self._answer(Answer(arrival, "standby"))
+        if not ours:
+            return
+        try:
+            verdicts = self._leases.offer(ours)
+        except (RedisError, OSError):
+            for arrival in ours:
+                self._answer(Answer(arrival, "refused"))
+            raise
+        for verdict in verdicts:
+            if verdict.state == "published":
+                self._send(verdict.arrival, verdict.token, now)
+            else:
+                self._answer(Answer(verdict.arrival, verdict.state, verdict.wait_seconds))
+
+    def _send(self, arrival: Arrival, token: str, now: float) -> None:
+        if now < self._broker.until:
+            self._leases.withdraw(arrival, token)
+            self._answer(Answer(arrival, "refused"))
+            return
+        try:
+            self._app.send_task(TASK_INGEST, kwargs=to_message(arrival, token), task_id=arrival.id, queue=QUEUE)
+        except _BROKER_ERRORS as error:
+            self._broker.failed(error, now)
+            self._leases.withdraw(arrival, token)
+            self._answer(Answer(arrival, "refused"))
+            return
+        self._broker.worked()
+        self._flights.add(arrival, token, now)
+        log.debug("image.published", inbox=arrival.inbox, path=arrival.path, arrival_id=arrival.id)
+        self._answer(Answer(arrival, "published"))
+
+    def _answer(self, answer: Answer) -> None:
+        if answer.state not in ("ended", "due"):
+            self._answered += 1
+        self._answers.append(answer)
+        self._wake()
+
+    def _follow(self, now: float) -> None:
+        if not self._timers["poll"].is_due(now):
+            return
+        for arrival in self._flights.ended(now):
+            self._answer(Answer(arrival, "ended"))
+        if not self._timers["depth"].is_due(now) or not self._flights.need_depth:
+            return
+        try:
+            self._flights.measured(self._depth(), now)
+            self._broker.worked()
+        except _BROKER_ERRORS as error:
+            self._flights.measured(None, now)
+            self._broker.failed(error, now)
+
+    def _depth(self) -> int:
+        """How many messages wait in the queue. Declares it, because a passive look fails where there is none yet."""
+        with self._app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=3)
+            declared = connection.default_channel.queue_declare(queue=QUEUE, durable=True, auto_delete=False)
+            return int(declared.message_count)
+
+    def _find_due(self, now: float) -> None:
+        if not self.free_slots or not self._timers["due"].is_due(now):
+            return
+        for inbox in self._held:
+            for arrival in self._leases.due(inbox, self.free_slots):
+                self._answers.append(Answer(arrival, "due"))
+                self._wake()
+
+    def _write_reports(self, now: float) -> None:
+        if self._timers["report"].is_due(now):
+            for inbox in self._held & self._reports.keys():
+                self._leases.report(inbox, self._reports[inbox], REPORT_FADES_SECONDS)
