@@ -1,0 +1,97 @@
+"""Tell cheaply whether a file reaches the end that its own container announces.
+
+Nothing is decoded. An upload that was cut off has to wait for its client, not go to quarantine, so the question is asked
+twice: before decoding, where bytes that were announced are missing (the picture shown may be whole and the file still
+not: a later frame, the metadata), and after a decoder failed, where a missing end marker is a sign too. One that decodes
+and only lacks its end marker is accepted: such files are common.
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import BinaryIO
+
+from tasks.gif_blocks import walk_gif
+from tasks.jpeg_markers import walk_jpeg
+from tasks.tiff_tags import tiff_is_cut
+
+
+class Ending(Enum):
+    """How a file ends."""
+
+    WHOLE = "whole"  # or the container does not tell
+    NO_END_MARK = "no end mark"  # ends between two parts, without the mark that should come last
+    CUT = "cut"  # ends inside a part
+
+
+def ending_of(file: BinaryIO, kind: str, size_bytes: int) -> Ending:
+    """How a file of that format ends, for the formats where walking its parts costs next to nothing."""
+    if kind == "png":
+        return _png_ending(file, size_bytes)
+    if kind == "webp":
+        return _webp_ending(file, size_bytes)
+    if kind in ("avif", "heic"):
+        return _box_ending(file, size_bytes)
+    return Ending.WHOLE
+
+
+def looks_truncated(file: BinaryIO, kind: str, size_bytes: int) -> bool:
+    """Whether a file that could not be decoded looks cut off rather than damaged; may read the whole of it."""
+    if kind == "jpeg":
+        return not walk_jpeg(file, max_scans=1000, to_the_end=True).ended
+    if kind == "gif":
+        return not walk_gif(file, max_frames=100_000).ended
+    if kind == "tiff":
+        return tiff_is_cut(file, size_bytes)
+    if kind == "bmp":
+        file.seek(2)  # often wrong, which is why it is asked only now
+        return int.from_bytes(file.read(4), "little") > size_bytes
+    return ending_of(file, kind, size_bytes) is not Ending.WHOLE
+
+
+def _png_ending(file: BinaryIO, size_bytes: int) -> Ending:
+    """PNG 3, 5.3: length, type, content, checksum; a type that is not four letters is damage, not a cut."""
+    at = 8
+    while at < size_bytes:
+        file.seek(at)
+        head = file.read(8)
+        name = head[4:8]
+        if len(head) == 8 and not (name.isascii() and name.isalpha()):
+            return Ending.WHOLE
+        at += 12 + int.from_bytes(head[:4], "big")
+        if name == b"IEND":
+            return Ending.WHOLE
+    return Ending.CUT if at > size_bytes else Ending.NO_END_MARK
+
+
+def _webp_ending(file: BinaryIO, size_bytes: int) -> Ending:
+    file.seek(4)
+    # One byte of grace: some writers count the padding of the last chunk and leave it out.
+    return Ending.CUT if int.from_bytes(file.read(4), "little") + 8 > size_bytes + 1 else Ending.WHOLE
+
+
+def _box_ending(file: BinaryIO, size_bytes: int) -> Ending:
+    """ISO/IEC 14496-12, 4.2: boxes one after the other; the coded picture is in mdat, usually the last."""
+    boxes = list(_boxes(file, size_bytes))
+    names = [name for name, _ in boxes]
+    if boxes and boxes[-1][1] > size_bytes:
+        return Ending.CUT
+    return Ending.WHOLE if b"mdat" in names or b"meta" not in names else Ending.NO_END_MARK
+
+
+def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """Yield (type, offset after it) of the outermost boxes; stops at what cannot be a box."""
+    at = 0
+    for _ in range(10_000):
+        if at >= size_bytes:
+            return
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1 and len(head) == 16:
+            length = int.from_bytes(head[8:], "big")
+        if length == 0:  # to the end of the file
+            length = size_bytes - at
+        if length < 8:
+            return
+        at += length
+        yield head[4:8], at
