@@ -1,0 +1,107 @@
+"""The worker process, wired: the one place on the worker's side that reads settings. `celery -A tasks` looks here.
+
+`thumbdrop worker` runs the same app. What a reader would get wrong: this module is imported by the worker's main
+process, which then forks its children, so connections are made where they are first used and never before a fork.
+"""
+
+import logging
+import time
+from functools import cache
+from typing import Any
+
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import signals
+
+from config import load, logs
+from config.celery import EXPIRE, SWEEP
+from config.notify import notify_systemd
+from config.urls import connect, results_url
+from tasks import periodic
+from tasks.app import make_worker_app
+from tasks.errors import IngestError, Reason
+from tasks.ingest import Ingest
+from tasks.leases import Leases
+from tasks.messages import TASK_INGEST, from_message
+from tasks.waits import wait_seconds
+
+settings = load.load().settings
+app = make_worker_app(settings)
+log = logs.get_logger(__name__)
+
+STORE_TIMEOUT_SECONDS = 5.0
+
+
+@cache
+def _leases() -> Leases:
+    client = connect(results_url(settings), STORE_TIMEOUT_SECONDS)
+    return Leases(client, settings.limits.task_time_seconds)
+
+
+@cache
+def _ingest() -> Ingest:
+    return Ingest(settings, _leases())
+
+
+@app.task(name=TASK_INGEST)
+def ingest(**message: Any) -> dict[str, Any]:
+    """Turn one arrival into thumbnails; the message is tasks.messages.to_message's."""
+    return _ingest().ingest(message)
+
+
+@app.task(name=SWEEP)
+def sweep() -> dict[str, int]:
+    """Periodic: remove stale temporaries and claims, prune emptied inbox directories, put back interrupted removals."""
+    return _periodic("sweep", periodic.sweep(settings))
+
+
+@app.task(name=EXPIRE)
+def expire() -> dict[str, int]:
+    """Periodic: drop quarantined files past their age. (Results expire by themselves: config/celery.py.)"""
+    return _periodic("expire", periodic.expire(settings))
+
+
+def _periodic(job: str, found: dict[str, int]) -> dict[str, int]:
+    _leases().redis.hset("thumbdrop:beat", job, int(time.time()))
+    log.info(f"housekeeping.{job}", **found)
+    return found
+
+
+@signals.setup_logging.connect
+def _own_logging(loglevel: int | str | None = None, **_: Any) -> None:
+    logs.configure(logging.getLevelName(loglevel) if isinstance(loglevel, int) else loglevel or "INFO")
+    for name in (
+        "celery.worker.strategy",
+        "celery.app.trace",
+    ):  # they repeat what tasks/ingest.py says, without the file
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@signals.worker_process_init.connect
+def _fresh_connections(**_: Any) -> None:
+    _leases.cache_clear()
+    _ingest.cache_clear()
+
+
+@signals.worker_ready.connect
+def _tell_ready(**_: Any) -> None:
+    notify_systemd("READY=1\nSTATUS=consuming")
+    log.info("worker.ready")
+
+
+@signals.worker_shutting_down.connect
+def _tell_stopping(**_: Any) -> None:
+    notify_systemd("STOPPING=1")
+
+
+@signals.task_failure.connect
+def _count_lost_child(exception: BaseException | None = None, kwargs: dict[str, Any] | None = None, **_: Any) -> None:
+    """In the main process: a child died or was killed at its time limit, so nobody else can put its arrival off."""
+    if not isinstance(exception, WorkerLostError | TimeLimitExceeded) or not kwargs or "token" not in kwargs:
+        return
+    arrival, token = from_message(kwargs)
+    timed_out = isinstance(exception, TimeLimitExceeded)
+    reason = Reason.TIMED_OUT if timed_out else Reason.CRASHED_WORKER
+    why = IngestError(reason, f"{arrival.path}: {exception}")
+    log.warning("image.attempt_lost", inbox=arrival.inbox, path=arrival.path, reason=str(reason))
+    wait = wait_seconds(why, 0, settings.watcher.rescan_seconds)
+    _leases().put_off(arrival, token, why, wait, failed=str(reason).removesuffix("_worker"))

@@ -1,0 +1,260 @@
+"""One arrival becomes thumbnails: the steps of the worker in their order, and what becomes of each kind of failure.
+
+Wires the edges (inbox, library, quarantine, leases) and decides nothing about pixels or paths itself. What a reader
+would get wrong: no exception leaves `ingest`, MemoryError included, because one that reaches Celery may end the whole
+worker; and nothing counts as done before the manifest stands under its name.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from redis import RedisError
+
+from config.logs import get_logger
+from config.settings import InboxSettings, Settings
+from tasks.category import choose_category
+from tasks.errors import IngestError, InputError, Reason, ResourceError, SupersededError, TransientError, TruncatedError
+from tasks.header import read_header
+from tasks.leases import Leases, Record
+from tasks.library import Library
+from tasks.manifest import Manifest
+from tasks.messages import Arrival, UnknownVersionError, from_message
+from tasks.pixels import render
+from tasks.quarantine import Quarantine
+from tasks.recipe import recipe_from
+from tasks.records import utc
+from tasks.source import Source, is_same_mtime, open_source
+from tasks.waits import wait_seconds
+
+log = get_logger(__name__)
+
+# Attempts whose whole worker vanished: deploys and power cuts do that to good files, so there are more of them.
+MAX_VANISHED = 10
+# How often an arrival that never looks as announced is looked at again before the worker takes what stands there.
+MAX_SUPERSEDED = 2
+
+Outcome = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One arrival in hand: its lease token, what was remembered of it, its inbox, and when the work began (monotonic)."""
+
+    arrival: Arrival
+    token: str
+    record: Record
+    inbox: InboxSettings
+    began_at: float
+
+    @property
+    def stays(self) -> bool:
+        """Whether the file stays in the inbox for good."""
+        return self.inbox.after == "keep"
+
+    @property
+    def duration_ms(self) -> int:
+        """Milliseconds since the work began."""
+        return round((time.monotonic() - self.began_at) * 1000)
+
+
+class Ingest:
+    """The worker's steps with what they need; made once in each worker child."""
+
+    def __init__(self, settings: Settings, leases: Leases) -> None:
+        self._settings = settings
+        self._leases = leases
+        self._library = Library(settings.library)
+        self._quarantine = Quarantine(settings)
+        self._recipe = recipe_from(settings.thumbnails)
+        self._fingerprint = self._recipe.fingerprint
+
+    def ingest(self, message: dict[str, Any]) -> Outcome:
+        """Do one message; the outcome is what the result store keeps: JSON primitives with at least "outcome"."""
+        try:
+            work = self._begin(message)
+        except UnknownVersionError as error:  # a rolling upgrade: its lease ends, and the watcher publishes it again
+            log.warning("message.unknown_version", error=error)
+            return {"outcome": "unknown_version"}
+        except KeyError as error:
+            log.error("message.unknown_inbox", inbox=message.get("inbox"), error=error)
+            return {"outcome": "unknown_inbox"}
+        except RedisError as error:  # nobody decodes without a lease
+            log.warning("leases.unreachable", error=error)
+            return {"outcome": "leases_unreachable"}
+        return {"outcome": "held"} if work is None else self._work(work)
+
+    def _work(self, work: Work) -> Outcome:
+        try:
+            return self._finish(work, self._steps(work))
+        except IngestError as why:
+            return self._end_badly(work, why)
+        except Exception as error:  # noqa: BLE001 - the shell: what nobody foresaw is tried again and named in the journal
+            log.exception("image.failed", inbox=work.arrival.inbox, path=work.arrival.path)
+            return self._put_off(work, _unforeseen(error), failed="internal")
+
+    # -- the steps
+
+    def _begin(self, message: dict[str, Any]) -> Work | None:
+        arrival, token = from_message(message)
+        inbox = self._settings.inbox_named(arrival.inbox)
+        record = self._leases.begin(arrival, token)
+        return None if record is None else Work(arrival, token, record, inbox, time.monotonic())
+
+    def _steps(self, work: Work) -> Outcome:
+        self._refuse_what_kills(work)
+        self._library.check_room()
+        with open_source(work.inbox.path, work.arrival.path) as source:
+            self._refuse_another(work, source)
+            known = self._known(work, source)
+            return known or self._make(work, source)
+
+    def _refuse_what_kills(self, work: Work) -> None:
+        """Give up on a file that ended too many attempts, without showing it to a decoder again."""
+        record, limits = work.record, self._settings.limits
+        if record.crashed + record.timed_out >= limits.max_attempts:
+            if record.timed_out > record.crashed:
+                raise InputError(
+                    Reason.TIMED_OUT,
+                    f"took longer than {limits.task_time_seconds:g} s, {record.timed_out} times",
+                    "raise limits.task_time if such images are wanted, then `thumbdrop quarantine retry`",
+                )
+            raise InputError(Reason.CRASHED_WORKER, f"crashed its worker {record.crashed} times")
+        if record.vanished >= MAX_VANISHED:
+            raise InputError(Reason.CRASHED_WORKER, f"its worker vanished {record.vanished} times while at it")
+        if record.internal >= limits.max_attempts:
+            raise InputError(Reason.INTERNAL_ERROR, f"failed {record.internal} times: {record.message}")
+
+    def _refuse_another(self, work: Work, source: Source) -> None:
+        is_same = source.stat.st_size == work.arrival.size_bytes and is_same_mtime(
+            source.stat.st_mtime_ns, work.arrival.mtime_ns
+        )
+        # Two hosts that never agree on a file must not send it round in circles: the third time it is taken as it is.
+        if not is_same and work.record.superseded < MAX_SUPERSEDED:
+            raise SupersededError(f"{work.arrival.path} changed after it was announced")
+
+    def _known(self, work: Work, source: Source) -> Outcome | None:
+        """What is done already: a kept file that was finished before, or the very bytes that this source brought once."""
+        if work.stays:
+            manifest = self._library.known_manifest(work.arrival)
+            if manifest is not None and self._library.is_complete(manifest, self._fingerprint):
+                return {"outcome": "duplicate"}
+            finding = self._quarantine.reason_for(work.arrival)
+            if finding is not None:
+                return {"outcome": "quarantined", "reason": finding.reason}
+        sha256 = source.sha256()
+        for slot, manifest in self._library.manifests_of(work.arrival.inbox, work.arrival.path).items():
+            if manifest.sha256 == sha256 and self._library.is_complete(manifest, self._fingerprint):
+                return self._duplicate(work, source, slot, sha256)
+        return None
+
+    def _make(self, work: Work, source: Source) -> Outcome:
+        header = read_header(source.file, source.stat.st_size, self._settings.limits)
+        rendered = render(source.file, header, self._recipe)
+        sha256 = source.sha256()
+        if not source.is_unchanged():
+            raise SupersededError(f"{work.arrival.path} changed while it was read")
+        category = choose_category(self._settings.category, rendered.facts, work.arrival)
+        slot = self._library.slot_for(work.arrival, category, sha256)
+        standing = self._library.manifest(slot)
+        if (
+            standing is not None
+            and standing.sha256 == sha256
+            and self._library.is_complete(standing, self._fingerprint)
+        ):
+            return self._duplicate(work, source, slot, sha256)
+        manifest = Manifest(
+            sha256=sha256,
+            source=work.arrival,
+            image=rendered.facts,
+            recipe=self._fingerprint,
+            ingested_at=utc(time.time()),
+            duration_ms=work.duration_ms,
+        )
+        self._library.publish(slot, manifest, rendered.renditions)
+        return {"outcome": "done", "slot": slot, "original": self._take_away(work, source, slot)}
+
+    def _duplicate(self, work: Work, source: Source, slot: str, sha256: str) -> Outcome:
+        if not source.is_unchanged():
+            raise SupersededError(f"{work.arrival.path} changed while it was read")
+        self._library.adopt(slot, work.arrival, sha256)
+        return {"outcome": "duplicate", "slot": slot, "original": self._take_away(work, source, slot)}
+
+    def _take_away(self, work: Work, source: Source, slot: str) -> str | None:
+        """The original last, when everything else is durable; None when it stays, or is no longer the file that was read."""
+        if work.inbox.after == "archive":
+            return self._library.archive(slot, source)
+        if work.inbox.after == "delete":
+            source.remove()
+        return None
+
+    # -- the ends
+
+    def _finish(self, work: Work, outcome: Outcome) -> Outcome:
+        try:
+            self._leases.finish(work.arrival, work.token, outcome["outcome"], keep=work.stays)
+        except RedisError as error:  # the work is done; the lease ends by itself and the next look finds it so
+            log.warning("leases.unreachable", error=error)
+        outcome["duration_ms"] = work.duration_ms
+        level = log.warning if outcome["outcome"] == "quarantined" else log.info
+        level(f"image.{outcome['outcome']}", **_named(work), **_without(outcome, "outcome"))
+        return outcome
+
+    def _end_badly(self, work: Work, why: IngestError) -> Outcome:
+        if isinstance(why, TruncatedError) and self._has_waited_enough(work):
+            why = InputError(why.reason, why.message, why.hint)
+        if not isinstance(why, InputError):
+            return self._put_off(work, why, failed="superseded" if isinstance(why, SupersededError) else "")
+        try:
+            self._set_aside(work, why)
+        except IngestError as trouble:
+            return self._put_off(work, trouble)
+        return self._finish(work, {"outcome": "quarantined", "reason": str(why.reason), "message": why.message})
+
+    def _has_waited_enough(self, work: Work) -> bool:
+        record = work.record
+        if record.reason != Reason.TRUNCATED or record.first_at is None:
+            return False
+        try:
+            now = self._leases.now_ms() / 1000
+        except RedisError:
+            return False
+        return now - record.first_at >= self._settings.limits.truncated_grace_seconds
+
+    def _set_aside(self, work: Work, why: InputError) -> None:
+        with open_source(work.inbox.path, work.arrival.path) as source:
+            self._refuse_another(work, source)
+            self._quarantine.put(
+                work.arrival,
+                source,
+                why,
+                attempts=work.record.attempts + 1,
+                first_seen_at=work.record.first_at,
+                keep=work.stays,
+            )
+
+    def _put_off(self, work: Work, why: IngestError, *, failed: str = "") -> Outcome:
+        tries = work.record.tries if work.record.reason == why.reason else 0
+        wait = wait_seconds(why, tries, self._settings.watcher.rescan_seconds)
+        try:
+            if isinstance(why, ResourceError):
+                self._leases.pause(why)
+            self._leases.put_off(work.arrival, work.token, why, wait, failed=failed)
+        except RedisError as error:
+            log.warning("leases.unreachable", error=error)
+        log.info("image.put_off", **_named(work), reason=str(why.reason), wait_seconds=wait, message=why.message)
+        return {"outcome": "put_off", "reason": str(why.reason), "message": why.message, "wait_seconds": wait}
+
+
+def _named(work: Work) -> dict[str, Any]:
+    return {"inbox": work.arrival.inbox, "path": work.arrival.path, "arrival_id": work.arrival.id}
+
+
+def _without(fields: Outcome, key: str) -> Outcome:
+    return {name: value for name, value in fields.items() if name != key}
+
+
+def _unforeseen(error: BaseException) -> IngestError:
+    if isinstance(error, RedisError):
+        return TransientError(f"the lease store went away: {error}")
+    return IngestError(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}", "the journal has the traceback")

@@ -1,0 +1,116 @@
+"""Paths that have to be looked at, each at its time: a bounded table with the earliest first.
+
+Pure: monotonic seconds come in as numbers. What a reader would get wrong: the table may refuse. When it is full, `hint`
+and `wait` say so and the next scan finds the file; that is what keeps a burst of a million events in constant memory.
+"""
+
+import heapq
+from collections import Counter
+from dataclasses import dataclass
+
+from watcher.settle import Event, Trace
+
+MAX_PENDING = 10_000
+
+
+@dataclass(slots=True)
+class Wait:
+    """What is known about a path between two looks.
+
+    `at`: when the next look is due. `event`: the last one since the look before. `why`: what it waits for, for `status`.
+    `test_writers`: whether the next look has to ask for writers. `is_out`: handed out, its look is on the way.
+    """
+
+    at: float
+    event: Event | None = None
+    trace: Trace | None = None
+    why: str = "look"
+    test_writers: bool = False
+    is_out: bool = False
+
+
+class Pending:
+    """The table of one inbox."""
+
+    def __init__(self, limit: int = MAX_PENDING) -> None:
+        self._limit = limit
+        self._waits: dict[str, Wait] = {}
+        self._heap: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._waits
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another path."""
+        return len(self._waits) >= self._limit
+
+    def get(self, path: str) -> Wait | None:
+        """What is known about a path."""
+        return self._waits.get(path)
+
+    def hint(self, path: str, event: Event | None, now: float) -> bool:
+        """An event (None: somebody else) says to look at `path` now; False when the table is full."""
+        wait = self._wait_for(path)
+        if wait is None:
+            return False
+        wait.event = event or wait.event
+        self._schedule(path, wait, now)
+        return True
+
+    def wait(self, path: str, at: float, why: str, trace: Trace | None = None, *, test_writers: bool = False) -> bool:
+        """Look again at monotonic time `at`; False when the table is full. Keeps an event that came meanwhile."""
+        wait = self._wait_for(path)
+        if wait is None:
+            return False
+        wait.why, wait.trace, wait.test_writers = why, trace, test_writers
+        self._schedule(path, wait, at)
+        return True
+
+    def due(self, now: float, limit: int) -> list[str]:
+        """Up to `limit` paths whose time has come; each is handed out once, until it is scheduled again."""
+        found: list[str] = []
+        while len(found) < limit and (at := self.next_at()) is not None and at <= now:
+            _, path = heapq.heappop(self._heap)
+            self._waits[path].is_out = True
+            found.append(path)
+        return found
+
+    def drop(self, path: str) -> None:
+        """Forget a path: it is published, gone, or no candidate."""
+        self._waits.pop(path, None)
+
+    def clear(self) -> None:
+        """Forget everything: the inbox went away, and a scan will follow when it is back."""
+        self._waits.clear()
+        self._heap.clear()
+
+    def next_at(self) -> float | None:
+        """When the next path is due; None when none waits."""
+        while self._heap:
+            at, path = self._heap[0]
+            wait = self._waits.get(path)
+            if wait is not None and wait.at == at and not wait.is_out:
+                return at
+            heapq.heappop(self._heap)  # an old entry: the path was dropped or scheduled anew
+        return None
+
+    def counts(self) -> dict[str, int]:
+        """How many paths wait for what."""
+        return dict(Counter(wait.why for wait in self._waits.values()))
+
+    def _wait_for(self, path: str) -> Wait | None:
+        wait = self._waits.get(path)
+        if wait is None and not self.is_full:
+            wait = self._waits[path] = Wait(at=0.0)
+        return wait
+
+    def _schedule(self, path: str, wait: Wait, at: float) -> None:
+        wait.at, wait.is_out = at, False
+        heapq.heappush(self._heap, (at, path))
+        if len(self._heap) > 4 * self._limit:  # rid the heap of old entries: a file written for hours adds many
+            self._heap = [(known.at, name) for name, known in self._waits.items() if not known.is_out]
+            heapq.heapify(self._heap)

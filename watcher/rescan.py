@@ -1,0 +1,57 @@
+"""When an inbox is scanned again: pure, monotonic seconds in and out.
+
+A scan may be spread over hours, because it is pulled forward only as there is use for more. What counts for its cost is
+the time spent looking, so the pause after it grows with that, and scanning never takes more than its share of the time.
+"""
+
+from dataclasses import dataclass
+
+INOTIFY_SHARE = 0.05  # a scan is only the safety net there
+POLL_SHARE = 0.5  # there it is how anything is noticed at all
+POLL_SECONDS = 1.0  # the shortest pause of a polled inbox; with nothing to look at, a scan costs microseconds
+
+
+@dataclass(slots=True)
+class Rescan:
+    """The clock of one inbox's scans. `interval_seconds` is the shortest pause between two of them."""
+
+    interval_seconds: float
+    share: float
+    running: bool = False
+    wanted: bool = True  # the first scan begins as soon as the watches are armed
+    again: bool = False  # wanted once more while it runs: what changed behind the walk belongs to the next one
+    next_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float | None = None
+    spent_seconds: float = 0.0
+    files: int = 0
+
+    def want(self) -> None:
+        """Ask for a scan as soon as possible; while one runs, for another after it."""
+        if self.running:
+            self.again = True
+        else:
+            self.wanted = True
+
+    def is_due(self, now: float) -> bool:
+        """Whether a scan should begin."""
+        return not self.running and (self.wanted or now >= self.next_at)
+
+    def start(self, now: float) -> None:
+        """Note that a scan begins."""
+        self.running, self.wanted, self.again = True, False, False
+        self.started_at, self.spent_seconds, self.files = now, 0.0, 0
+
+    def spend(self, seconds: float, files: int) -> None:
+        """Note what one pull cost and how many files it found."""
+        self.spent_seconds += seconds
+        self.files += files
+
+    def finish(self, now: float) -> None:
+        """Note that a scan saw everything; decides when the next one is due."""
+        self.running, self.wanted, self.finished_at = False, self.again, now
+        self.next_at = now + max(self.interval_seconds, self.spent_seconds * (1 / self.share - 1))
+
+    def abandon(self) -> None:
+        """The inbox went away in the middle; once it is back a whole scan is wanted."""
+        self.running, self.wanted = False, True
