@@ -31,7 +31,7 @@ lint: .venv/installed-dev ## ruff, mypy --strict and the import rule
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet --diff
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 format: .venv/installed-dev ## let ruff mend what it can
 	@$(BIN)/ruff check --fix --quiet
