@@ -14,7 +14,7 @@ GUARDED_KOMBU = "5.7.0"
 
 def guard_redis_channels() -> None:
     """Install the guard, once."""
-    channel = kombu_redis.Channel
+    channel: Any = kombu_redis.Channel
     if getattr(channel, "_thumbdrop_guarded", False):
         return
     original = channel._connparams  # noqa: SLF001

@@ -12,6 +12,7 @@ Redis's own clock. Every change of state is one Lua script, so two watchers or t
     thumbdrop:pause            why nothing can be written now; expires within seconds
     thumbdrop:holder:<inbox>   token of the watcher that holds the inbox; expires
     thumbdrop:report:<inbox>   what that watcher last said of itself; expires
+    thumbdrop:scan:<inbox>     somebody wants a scan; expires
 
 Limits: the working lease's token is the message's, so two deliveries of one message count as one holder only while
 the first still runs; the script lets the second in no earlier than the lease ends.
@@ -159,6 +160,14 @@ class Leases:
         if held == 2:
             self._forget_published(inbox)
         return bool(held)
+
+    def ask_scan(self, inbox: str) -> None:
+        """Ask the watcher that holds the inbox for a scan; the wish fades, should there be none."""
+        self.redis.set(_keys(inbox, "scan")[0], "1", ex=30)
+
+    def is_scan_asked(self, inbox: str) -> bool:
+        """Whether somebody asked for a scan since the last call."""
+        return self.redis.getdel(_keys(inbox, "scan")[0]) is not None
 
     def release(self, inbox: str, token: str) -> None:
         """Give the hold on an inbox back, so that a standby takes over at once."""

@@ -18,14 +18,14 @@ class Wait:
     """What is known about a path between two looks.
 
     `at`: when the next look is due. `event`: the last one since the look before. `why`: what it waits for, for `status`.
-    `test_writers`: whether the next look has to ask for writers. `is_out`: handed out, its look is on the way.
+    `is_fresh`: an event or a retry brought it, not a scan. `is_out`: handed out, its look is on the way.
     """
 
     at: float
     event: Event | None = None
     trace: Trace | None = None
     why: str = "look"
-    test_writers: bool = False
+    is_fresh: bool = False
     is_out: bool = False
 
 
@@ -57,16 +57,16 @@ class Pending:
         wait = self._wait_for(path)
         if wait is None:
             return False
-        wait.event = event or wait.event
+        wait.event, wait.is_fresh = event or wait.event, True
         self._schedule(path, wait, now)
         return True
 
-    def wait(self, path: str, at: float, why: str, trace: Trace | None = None, *, test_writers: bool = False) -> bool:
-        """Look again at monotonic time `at`; False when the table is full. Keeps an event that came meanwhile."""
+    def wait(self, path: str, at: float, why: str, trace: Trace | None = None) -> bool:
+        """Look again at monotonic time `at`; False when the table is full. What events said is in the trace by now."""
         wait = self._wait_for(path)
         if wait is None:
             return False
-        wait.why, wait.trace, wait.test_writers = why, trace, test_writers
+        wait.why, wait.trace, wait.event = why, trace, None
         self._schedule(path, wait, at)
         return True
 
@@ -78,6 +78,12 @@ class Pending:
             self._waits[path].is_out = True
             found.append(path)
         return found
+
+    def put_back(self, path: str) -> None:
+        """Take back what `due` handed out: it is due still."""
+        wait = self._waits.get(path)
+        if wait is not None:
+            self._schedule(path, wait, wait.at)
 
     def drop(self, path: str) -> None:
         """Forget a path: it is published, gone, or no candidate."""

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from amqp.exceptions import AMQPError
 from celery import Celery
@@ -118,6 +119,8 @@ class Publisher:
         self._reports: dict[str, dict[str, object]] = {}
         self._blocked = True  # until the first hold
         self._forgotten: deque[Arrival] = deque()
+        self._asked: deque[str] = deque()
+        self._paused_until = 0.0
         self._broker = _Trouble("broker")
         self._store = _Trouble("leases")
         self._timers = {
@@ -178,10 +181,11 @@ class Publisher:
 
     def answers(self) -> list[Answer]:
         """Pick up what became of arrivals since the last call."""
-        found = []
-        while self._answers:
-            found.append(self._answers.popleft())
-        return found
+        return [self._answers.popleft() for _ in range(len(self._answers))]
+
+    def asked(self) -> list[str]:
+        """Pick up the inboxes for which somebody asked for a scan."""
+        return [self._asked.popleft() for _ in range(len(self._asked))]
 
     def say(self, inbox: str, report: dict[str, object]) -> None:
         """Leave a report for `thumbdrop status`; the next one is written within two seconds."""
@@ -229,9 +233,8 @@ class Publisher:
             self._held = frozenset()
             self._timers["hold"].next_at = 0.0
             self._refuse_offers()
-        self._blocked = (
-            now < max(self._broker.until, self._store.until) or self._flights.queue_is_full or not self._held
-        )
+        until = max(self._broker.until, self._store.until, self._paused_until)
+        self._blocked = now < until or self._flights.queue_is_full or not self._held
 
     def _keep_holds(self, now: float) -> None:
         if not self._timers["hold"].is_due(now):
@@ -275,6 +278,8 @@ class Publisher:
             if verdict.state == "published":
                 self._send(verdict.arrival, verdict.token, now)
             else:
+                if verdict.state == "paused":
+                    self._paused_until = now + verdict.wait_seconds
                 self._answer(Answer(verdict.arrival, verdict.state, verdict.wait_seconds))
 
     def _send(self, arrival: Arrival, token: str, now: float) -> None:
@@ -318,13 +323,16 @@ class Publisher:
         """How many messages wait in the queue. Declares it, because a passive look fails where there is none yet."""
         with self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=3)
-            declared = connection.default_channel.queue_declare(queue=QUEUE, durable=True, auto_delete=False)
-            return int(declared.message_count)
+            channel: Any = connection.default_channel
+            return int(channel.queue_declare(queue=QUEUE, durable=True, auto_delete=False).message_count)
 
     def _find_due(self, now: float) -> None:
-        if not self.free_slots or not self._timers["due"].is_due(now):
+        if not self._timers["due"].is_due(now):
             return
         for inbox in self._held:
+            if self._leases.is_scan_asked(inbox):
+                self._asked.append(inbox)
+                self._wake()
             for arrival in self._leases.due(inbox, self.free_slots):
                 self._answers.append(Answer(arrival, "due"))
                 self._wake()

@@ -1,0 +1,238 @@
+"""The watcher: one loop that lets each inbox look, offers what is complete to the publisher, and says how it does.
+
+`step(now)` is one pass, which a test may call; `run()` only waits and calls it. Signal handlers put a word on the queue
+that the loop waits on, nothing more. What a reader would get wrong: the loop itself touches neither Redis nor the broker
+nor a network mount, so whatever hangs, it goes on, and systemd's watchdog is fed by that alone.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections import deque
+from types import FrameType
+
+from config.logs import get_logger
+from config.notify import notify_systemd
+from config.settings import Settings
+from config.urls import connect, results_url
+from tasks.app import make_publisher
+from tasks.leases import WORKING_MARGIN_SECONDS, Leases
+from tasks.messages import Arrival
+from watcher.hints import Hints
+from watcher.inbox import Inbox
+from watcher.publish import Answer, Publisher
+from watcher.writers import ignore_sigio
+
+log = get_logger(__name__)
+
+STORE_TIMEOUT_SECONDS = 2.0
+STEP_SECONDS = 0.1  # how long one inbox may look before the next has its turn
+LONGEST_WAIT_SECONDS = 1.0
+REPORT_SECONDS = 1.0
+REFUSED_WAIT_SECONDS = 1.0
+
+
+class Wake:
+    """Lets any thread, and any signal, end the loop's wait at once."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def __call__(self) -> None:
+        """End the wait that is going on, or the next one."""
+        try:
+            os.write(self._write, b"w")
+        except BlockingIOError:
+            return  # it is full of wishes already
+
+    def fileno(self) -> int:
+        """What becomes readable."""
+        return self._read
+
+    def heard(self) -> None:
+        """Forget the wishes so far."""
+        try:
+            while os.read(self._read, 4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self._read)
+        os.close(self._write)
+
+
+class Watcher:
+    """All inboxes of one installation, their observer and their publisher."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.wake = Wake()
+        self._words: deque[str] = deque()
+        self._hints = Hints(self.wake)
+        leases = Leases(connect(results_url(settings), STORE_TIMEOUT_SECONDS), settings.limits.task_time_seconds)
+        self.publisher = Publisher(
+            make_publisher(settings),
+            leases,
+            [inbox.name for inbox in settings.inbox],
+            max_in_flight=settings.watcher.max_in_flight,
+            lost_after_seconds=settings.limits.task_time_seconds + WORKING_MARGIN_SECONDS,
+            wake=self.wake,
+        )
+        self.inboxes = {
+            inbox.name: Inbox(inbox, settings, self._hints, self.publisher.forget) for inbox in settings.inbox
+        }
+        self._turns = deque(self.inboxes.values())
+        self._held: frozenset[str] = frozenset()
+        self._report_at = 0.0
+        self._is_ready = False
+        self.stopping = False
+
+    def say(self, word: str) -> None:
+        """Put a word on the loop's queue: "stop" or "scan". Safe from any thread and from a signal handler."""
+        self._words.append(word)
+        self.wake()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to look at, to publish or in flight."""
+        return self.publisher.is_quiet and all(inbox.is_idle for inbox in self.inboxes.values())
+
+    def run(self) -> None:
+        """Step until told to stop, then stop in order."""
+        self.publisher.start()
+        try:
+            while not self.stopping:
+                self.step(time.monotonic(), time.time_ns())
+                self._wait()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End all looking and give the inboxes back; what is in flight goes on without us."""
+        for inbox in self.inboxes.values():
+            inbox.close()
+        self._hints.close()
+        self.publisher.stop()
+        self.wake.close()
+
+    # -- one pass
+
+    def step(self, now: float, now_ns: int) -> None:
+        """One pass at monotonic time `now` and wall clock `now_ns`."""
+        self._obey()
+        self._hear(now, now_ns)
+        self._learn(now)
+        for inbox in self._turns:
+            inbox.step(now, now_ns, STEP_SECONDS)
+        self._offer()
+        self._tell(now, now_ns)
+
+    def _obey(self) -> None:
+        while self._words:
+            word = self._words.popleft()
+            if word == "stop":
+                self.stopping = True
+            elif word == "scan":
+                for inbox in self.inboxes.values():
+                    inbox.want_scan()
+
+    def _hear(self, now: float, now_ns: int) -> None:
+        hints, troubles = self._hints.drain()
+        for trouble in troubles:
+            self.inboxes[trouble.inbox].trouble(trouble, now, now_ns)
+        for hint in hints:
+            self.inboxes[hint.inbox].hinted(hint, now)
+
+    def _learn(self, now: float) -> None:
+        """Take what became of arrivals; a newly held inbox is scanned, because its predecessor knew more than we do."""
+        for answer in self.publisher.answers():
+            self._answered(answer, now)
+        for name in self.publisher.asked():
+            self.inboxes[name].want_scan()
+        held = self.publisher.held
+        for name in held - self._held:
+            self.inboxes[name].want_scan()
+        self._held = held
+
+    def _answered(self, answer: Answer, now: float) -> None:
+        inbox = self.inboxes[answer.arrival.inbox]
+        if answer.state == "published":
+            inbox.published(answer.arrival)
+            return
+        inbox.refused(answer.arrival)
+        if answer.state == "ended":
+            inbox.look(answer.arrival.path, None, now)
+        elif answer.state == "due":
+            inbox.retry(answer.arrival, now)
+        elif answer.state in ("paused", "refused"):
+            inbox.wait(answer.arrival, max(answer.wait_seconds, REFUSED_WAIT_SECONDS), answer.state, now)
+
+    def _offer(self) -> None:
+        """Fill the free slots, one arrival from each inbox in turn."""
+        room = self.publisher.free_slots
+        offered: list[Arrival] = []
+        empty = 0
+        while len(offered) < room and empty < len(self._turns):
+            self._turns.rotate(-1)
+            taken = [a for a in self._turns[0].take(1) if not self.publisher.holds(a)]
+            empty = 0 if taken else empty + 1
+            offered += taken
+        if offered:
+            self.publisher.offer(offered)
+
+    def _tell(self, now: float, now_ns: int) -> None:
+        if not self._is_ready and all(inbox.has_begun for inbox in self.inboxes.values()):
+            self._is_ready = True
+            notify_systemd("READY=1\nSTATUS=watching")
+            log.info("watcher.ready", inboxes=list(self.inboxes))
+        if now < self._report_at:
+            return
+        self._report_at = now + REPORT_SECONDS
+        notify_systemd("WATCHDOG=1")
+        for name, inbox in self.inboxes.items():
+            self.publisher.say(
+                name,
+                inbox.report(now, now_ns / 1e9)
+                | {
+                    "host": socket.gethostname(),
+                    "pid": os.getpid(),
+                    "state": "watching" if name in self._held else "standby",
+                    "in_flight": self.publisher.in_flight,
+                    "broker": self.publisher.trouble or "ok",
+                    "at": now_ns / 1e9,
+                },
+            )
+
+    def _wait(self) -> None:
+        """Sleep until an event, an answer, a signal, or the next thing that is due."""
+        now = time.monotonic()
+        until = min([now + LONGEST_WAIT_SECONDS, *(inbox.next_at(now) for inbox in self.inboxes.values())])
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.wake.fileno(), selectors.EVENT_READ)
+            for inbox in self.inboxes.values():
+                descriptor = inbox.fileno()
+                if descriptor is not None:
+                    selector.register(descriptor, selectors.EVENT_READ)
+            selector.select(max(0.0, until - now))
+        self.wake.heard()
+
+
+def watch(settings: Settings) -> int:
+    """Run the watcher until SIGTERM or SIGINT; SIGHUP asks for a scan. Returns the exit code."""
+    ignore_sigio()
+    watcher = Watcher(settings)
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        watcher.say("scan" if number == signal.SIGHUP else "stop")
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    watcher.run()
+    notify_systemd("STOPPING=1")
+    log.info("watcher.stopped")
+    return 0
