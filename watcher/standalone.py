@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from config.load import Loaded
 from config.logs import printable
 from config.notify import notify_systemd
 from config.settings import Settings
-from config.urls import is_embedded, state_dir
+from config.show import to_toml
+from config.urls import is_embedded, make_private_dir, state_dir
 from watcher.crew import EXIT_WRONG_SETTINGS, Crew, Ladder, Part, Say
 from watcher.embedded import EmbeddedError, EmbeddedRedis, StateLock
 
@@ -61,44 +63,50 @@ class RedisPart:
         return True
 
 
-def up(settings: Settings, config_file: Path | None, workers: int, *, say: Say, welcome: Callable[[], None]) -> int:
+def up(loaded: Loaded, workers: int, *, is_changed: bool, say: Say, welcome: Callable[[Path | None], None]) -> int:
     """Run all parts until SIGINT, SIGTERM or SIGHUP; return the exit code.
 
-    `config_file` is what the parts read, None for the defaults; `say` gets each line with its part's name; `welcome` is
-    called once, when all parts have been started. Raises EmbeddedError when another `up` runs on this library, or the
-    embedded Redis cannot be run.
+    `is_changed`: the settings are not those of their file, so the parts get a file of their own. `say` gets each line
+    with its part's name; `welcome` is called with the file, None for the defaults, when all parts have been started.
+    Raises EmbeddedError when another `up` runs on this library, or the embedded Redis cannot be run.
     """
+    settings = loaded.settings
     make_directories(settings)
     lock = StateLock(settings)
     lock_fd = lock.take()
-    crew = Crew(part_environ(os.environ, config_file), say)
-    parts = work_parts(settings, config_file, workers)
-    redis = RedisPart(settings, lock_fd).part if is_embedded(settings) else None
     try:
+        file = write_settings(settings) if is_changed else loaded.file
+        redis = RedisPart(settings, lock_fd).part if is_embedded(settings) else None
+        crew = Crew(part_environ(os.environ, file), say)
         with crew.listening():
-            try:
-                _run(crew, redis, parts, welcome)
-            finally:
-                notify_systemd("STOPPING=1")
-                for part in (*parts, *([redis] if redis else [])):
-                    crew.stop(part)
+            _run(crew, redis, work_parts(settings, file, workers), partial(welcome, file))
     finally:
         lock.release()
     return EXIT_WRONG_SETTINGS if crew.has_wrong_settings else 0
 
 
 def _run(crew: Crew, redis: Part | None, parts: list[Part], welcome: Callable[[], None]) -> None:
-    if redis is not None:
-        crew.start(redis)
-        if not crew.wait_for(lambda: redis.was_ready, _REDIS_START_SECONDS):
-            if crew.should_stop:
-                return
-            raise EmbeddedError(f"the embedded Redis did not answer within {_REDIS_START_SECONDS:g} s")
-    for part in reversed(parts):
-        crew.start(part)
-    notify_systemd("READY=1")
-    welcome()
-    crew.run()
+    try:
+        if redis is None or _start_redis(crew, redis):
+            for part in reversed(parts):
+                crew.start(part)
+            notify_systemd("READY=1")
+            welcome()
+            crew.run()
+    finally:
+        notify_systemd("STOPPING=1")
+        for part in (*parts, *([redis] if redis else [])):
+            crew.stop(part)
+
+
+def _start_redis(crew: Crew, redis: Part) -> bool:
+    """Start the server and wait until it answers; False when somebody asked to stop meanwhile."""
+    crew.start(redis)
+    if crew.wait_for(lambda: redis.was_ready, _REDIS_START_SECONDS):
+        return True
+    if crew.should_stop:
+        return False
+    raise EmbeddedError(f"the embedded Redis did not answer within {_REDIS_START_SECONDS:g} s")
 
 
 def work_parts(settings: Settings, config_file: Path | None, workers: int) -> list[Part]:
@@ -130,3 +138,15 @@ def make_directories(settings: Settings) -> None:
     for inbox in settings.inbox:
         if not inbox.require_mount:
             inbox.path.mkdir(parents=True, exist_ok=True)
+
+
+def write_settings(settings: Settings) -> Path:
+    """Write the settings, with what the command line changed, for the parts and for the other commands to read."""
+    make_private_dir(state_dir(settings))
+    file = state_dir(settings) / "up.toml"
+    # Private, because it may hold passwords; renamed, because another `up` may be reading it.
+    temporary = file.with_name(f".up.toml.{os.getpid()}")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as output:
+        output.write(to_toml(settings))
+    temporary.replace(file)
+    return file

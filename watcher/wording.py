@@ -11,9 +11,9 @@ def roughly(seconds: float) -> str:
     return f"{max(0.0, seconds):.1f} s"
 
 
-def counted(number: int, thing: str) -> str:
-    """Say how many of a thing: "1 file", "12 files"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def counted(number: int, thing: str, plural: str = "") -> str:
+    """Say how many of a thing: "1 file", "12 files"; `plural` where an s is not enough."""
+    return f"{number} {thing}" if number == 1 else f"{number} {plural or thing + 's'}"
 
 
 def listed(counts: dict[str, int]) -> str:

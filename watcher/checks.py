@@ -1,0 +1,95 @@
+"""`thumbdrop check`: looks at everything that an installation needs, before or while it runs.
+
+Puts together the checks of places (watcher/check_places.py) and of servers (watcher/check_servers.py), and has those of
+this machine's programs. What a reader would get wrong: a check may hang with what it looks at, so each is asked with a
+time limit, and no answer is a finding too.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from config.settings import Settings
+from watcher.asking import Answer, ask_all
+from watcher.check_places import check_inbox, check_inotify, check_library
+from watcher.check_servers import check_broker, check_results
+from watcher.finding import Finding
+
+SECONDS = 15.0
+
+# Asked of a process of its own: nobody on the watcher's side loads Pillow.
+_ASK_PILLOW = """
+import json
+from PIL import features
+found = {name: bool(features.check(feature)) for name, feature in
+         {"jpeg": "jpg", "png": "zlib", "webp": "webp", "avif": "avif", "tiff": "libtiff"}.items()}
+try:
+    import pillow_heif
+    found["heic"] = True
+except ImportError:
+    found["heic"] = False
+print(json.dumps(found))
+"""
+
+
+def check_everything(settings: Settings, seconds: float = SECONDS) -> list[Finding]:
+    """Look at everything; the findings in the order in which one would mend them."""
+    questions: dict[str, Callable[[], list[Finding]]] = {"library": partial(check_library, settings)}
+    for inbox in settings.inbox:
+        questions[f"inbox {inbox.name}"] = partial(check_inbox, inbox, settings)
+    questions["inotify"] = partial(check_inotify, settings)
+    questions["broker"] = partial(check_broker, settings)
+    questions["result store"] = partial(check_results, settings)
+    questions["image formats"] = partial(check_formats, settings)
+    answers = ask_all(questions, seconds)
+    settings_are_valid = Finding("ok", "settings: no mistakes")  # or nobody would have come here
+    return [
+        settings_are_valid,
+        *_check_user(),
+        *(finding for name, answer in answers.items() for finding in _findings(name, answer)),
+    ]
+
+
+def _findings(name: str, answer: Answer[list[Finding]]) -> list[Finding]:
+    if answer.value is None:
+        return [Finding("failed", f"{name}: {answer.error}", "see whether it hangs, for instance a network mount")]
+    return answer.value
+
+
+def _check_user() -> list[Finding]:
+    if os.geteuid() != 0:
+        return []
+    remedy = "run it as a user of its own; the systemd units do"
+    return [Finding("warning", "user: root, though images of strangers are decoded", remedy)]
+
+
+def check_formats(settings: Settings) -> list[Finding]:
+    """Look whether the image libraries were built with every format that is read or written."""
+    command = [sys.executable, "-P", "-c", _ASK_PILLOW]
+    reply = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    if reply.returncode != 0:
+        last = reply.stderr.strip().splitlines()[-1:] or ["no answer"]
+        return [Finding("failed", f"image formats: {last[0]}", "install Thumbdrop again with its dependencies")]
+    return judge_formats(json.loads(reply.stdout), wanted_formats(settings))
+
+
+def wanted_formats(settings: Settings) -> set[str]:
+    """List the formats in which thumbnails are wanted."""
+    return {size.format or settings.thumbnails.format for size in settings.thumbnails.sizes}
+
+
+def judge_formats(found: dict[str, bool], wanted: set[str]) -> list[Finding]:
+    """Judge which formats can be had; pure."""
+    missing = sorted(name for name, is_there in found.items() if not is_there)
+    if not missing:
+        return [Finding("ok", f"image formats: {', '.join(sorted(found))}")]
+    remedy = "install the Pillow and pillow-heif wheels of PyPI, which have them all"
+    return [
+        Finding("failed", f"image formats: thumbnails are wanted as {name}, which Pillow cannot write", remedy)
+        if name in wanted
+        else Finding("warning", f"image formats: no {name}; such files would be quarantined", remedy)
+        for name in missing
+    ]

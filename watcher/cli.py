@@ -1,0 +1,50 @@
+"""The command `thumbdrop`: what can be typed, and which exit code comes out.
+
+Thin on purpose: a command reads the settings, calls the module that does the work and prints. What a reader would get
+wrong: the imports stand inside the commands, so that `thumbdrop --help` is there at once and no command loads what only
+another one needs.
+"""
+
+import sys
+from typing import Any
+
+import click
+
+from watcher import commands_ask, commands_quarantine, commands_run
+
+FOUND_SOMETHING_WRONG = 1
+WRONG_SETTINGS = 78  # EX_CONFIG of sysexits.h; systemd does not restart on it
+
+
+class _Commands(click.Group):
+    """Turns the errors that an operator can mend into their text and exit code; anything else is a bug's traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from config.load import SettingsError  # noqa: PLC0415 - pydantic takes longer to load than --help to print
+        from watcher.embedded import EmbeddedError  # noqa: PLC0415
+
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            click.echo(str(error), err=True)
+            sys.exit(WRONG_SETTINGS)
+        except EmbeddedError as error:
+            click.echo(f"thumbdrop: {error}", err=True)
+            sys.exit(FOUND_SOMETHING_WRONG)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="thumbdrop")
+def main() -> None:
+    """Drop photos into a folder; thumbnails stand in the library seconds later.
+
+    Exit codes: 0 fine, 1 found something wrong, 2 wrong usage, 78 wrong settings.
+    """
+
+
+for _command in (*commands_run.COMMANDS, *commands_ask.COMMANDS, commands_quarantine.quarantine):
+    main.add_command(_command)
+
+
+if __name__ == "__main__":
+    main(prog_name="thumbdrop")

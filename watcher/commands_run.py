@@ -1,0 +1,143 @@
+"""The commands that run something: up, watch, worker, scan."""
+
+# ruff: noqa: PLC0415 - see watcher/cli.py
+
+import os
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from watcher.options import config_option, load_settings
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from watcher.printing import Lines
+
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.option("--inbox", type=DIRECTORY, metavar="DIR", help="The one inbox, instead of those in the settings.")
+@click.option("--library", type=DIRECTORY, metavar="DIR", help="The library, instead of the one in the settings.")
+@click.option(
+    "--workers", type=click.IntRange(1, 512), metavar="N", help="Worker processes. Default: one for each CPU."
+)
+@config_option
+def up(inbox: Path | None, library: Path | None, workers: int | None, config: Path | None) -> None:
+    """Run everything on this machine in the foreground, until Ctrl-C."""
+    from functools import partial
+
+    from watcher import standalone
+    from watcher.printing import Lines
+
+    overrides = {
+        "inbox": [{"path": str(inbox)}] if inbox else None,
+        "library": {"path": str(library)} if library else None,
+    }
+    loaded = load_settings(config, overrides)
+    lines, count = Lines(), workers or available_cpus()
+    welcome = partial(_welcome, lines, loaded.settings, count)
+    sys.exit(standalone.up(loaded, count, is_changed=bool(inbox or library), say=lines.say, welcome=welcome))
+
+
+def _welcome(lines: "Lines", settings: "Settings", workers: int, file: Path | None) -> None:
+    from watcher.wording import counted
+
+    config = f" --config {shlex.quote(str(file))}" if file else ""
+    for inbox in settings.inbox:
+        lines.say("up", f"drop photos into   {inbox.path}")
+    lines.say("up", f"thumbnails appear  {settings.library.path / 'thumbnails'}")
+    lines.say("up", f"what happened?     thumbdrop status{config}; thumbdrop why{config} PHOTO")
+    lines.say("up", f"{counted(workers, 'worker process', 'worker processes')}; Ctrl-C stops everything in order")
+
+
+@click.command()
+@click.option("--daemon", is_flag=True, help="Detach from the terminal, where there is no systemd.")
+@click.option(
+    "--pidfile",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where a detached watcher leaves its pid. Default: watcher.pid in the state directory.",
+)
+@config_option
+def watch(*, daemon: bool, pidfile: Path | None, config: Path | None) -> None:
+    """Run the watcher alone."""
+    if pidfile and not daemon:
+        raise click.UsageError("--pidfile goes with --daemon")
+    settings = load_settings(config).settings
+
+    def run() -> int:
+        # Inside, because a detached process has lost whatever was opened before.
+        from config.logs import configure
+        from watcher.daemon import watch
+
+        configure()
+        return watch(settings)
+
+    if not daemon:
+        sys.exit(run())
+    from config.urls import make_private_dir, state_dir
+    from watcher.daemonize import AlreadyRunningError, detach
+
+    try:
+        make_private_dir(state_dir(settings))
+        sys.exit(detach(run, pidfile or state_dir(settings) / "watcher.pid", state_dir(settings) / "watcher.log"))
+    except (AlreadyRunningError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.command()
+@click.option("--concurrency", type=click.IntRange(1, 512), metavar="N", help="Processes. Default: one for each CPU.")
+@config_option
+def worker(concurrency: int | None, config: Path | None) -> None:
+    """Run one worker unit: the Celery worker, as `celery -A tasks worker` does."""
+    loaded = load_settings(config)
+    if loaded.file:
+        os.environ["THUMBDROP_CONFIG"] = str(loaded.file)  # tasks/celery.py reads the settings itself
+    from tasks.celery import app
+
+    # Seven lines about running as root; `thumbdrop check` has one.
+    warnings.filterwarnings("ignore", module=r"celery\.platforms")
+    argv = ["--quiet", "worker", "--concurrency", str(concurrency or available_cpus()), "--loglevel", "INFO"]
+    # They cost connections and a second at the start, and nothing here asks for them (measured with Celery 5.7).
+    argv += ["--without-gossip", "--without-mingle", "--without-heartbeat", "-n", f"thumbdrop-{os.getpid()}@%h"]
+    sys.exit(app.start(argv))
+
+
+@click.command()
+@click.option("--wait", is_flag=True, help="Show progress until everything that stands there has been dealt with.")
+@config_option
+def scan(*, wait: bool, config: Path | None) -> None:
+    """Publish what stands in the inboxes now; exit code 1 if anything was quarantined."""
+    from redis import RedisError
+
+    from config.logs import configure
+    from watcher.asking import explain
+    from watcher.progress import shown_progress
+    from watcher.scan import scan_once
+    from watcher.wording import counted
+
+    settings = load_settings(config).settings
+    configure("WARNING")  # where no watcher runs, this process is one for a while
+    try:
+        with shown_progress() as show:
+            result = scan_once(settings, wait, show)
+    except (RedisError, OSError) as error:
+        raise click.ClickException(f"{explain(error)}; `thumbdrop status` shows what is down") from error
+    if wait:
+        click.echo(f"{result.done} done, {result.quarantined} quarantined, {result.waiting} waiting")
+    else:
+        click.echo(f"{counted(result.published, 'file')} published")
+    sys.exit(1 if result.quarantined else 0)
+
+
+def available_cpus() -> int:
+    """Count the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+COMMANDS = (up, watch, worker, scan)

@@ -1,0 +1,51 @@
+"""What stands in an inbox at this moment, counted by a walk of our own: for `status`, which must not trust a watcher.
+
+What a reader would get wrong: a network mount is not walked, because that may take minutes or hang, and neither is an
+inbox whose files stay there when they are done; for both the watcher's own number counts.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+
+from config.settings import InboxSettings
+from watcher.mounts import Layout, Offline, check_root, read_mounts
+from watcher.names import Names
+from watcher.walk import Walk
+
+_ENTRIES_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The candidates in an inbox, and the Unix time at which the longest waiting one last changed.
+
+    `files` is None where they were not, or not all, counted; `offline_why` is "" for an inbox that can be read.
+    """
+
+    files: int | None = None
+    oldest_at: float | None = None
+    offline_why: str = ""
+
+
+def count_standing(inbox: InboxSettings, seconds: float) -> Standing:
+    """Count the candidates of an inbox, for at most `seconds`; blocks while a mount hangs."""
+    root = os.fspath(inbox.path)
+    found = check_root(root, None, require_mount=inbox.require_mount)
+    if isinstance(found, Offline):
+        return Standing(offline_why=found.why)
+    if inbox.after == "keep" or Layout(root, read_mounts()).network_parts:
+        return Standing()
+    return _walked(root, Names(inbox.ignore, inbox.suffixes), time.monotonic() + seconds)
+
+
+def _walked(root: str, names: Names, deadline: float) -> Standing:
+    files, oldest_ns = 0, None
+    with Walk(root, names) as walk:
+        while not walk.finished:
+            if time.monotonic() > deadline:
+                return Standing()
+            seen = walk.pull(_ENTRIES_AT_ONCE, 0.1)
+            files += len(seen)
+            oldest_ns = min([oldest_ns or time.time_ns(), *(one.ctime_ns for one in seen)]) if seen else oldest_ns
+    return Standing(files, None if oldest_ns is None else oldest_ns / 1e9)
