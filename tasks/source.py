@@ -1,0 +1,341 @@
+"""The file in the inbox: opened so that no name leads astray, taken away only if it is still the file that was read.
+
+The uploader owns everything here (invariant 9): any name may become a link, another file or nothing between two
+system calls. So every step works on open directory descriptors, a file is recognised by device and inode, and it
+leaves the inbox by a rename, which cannot hit another file unnoticed, and never by an unlink of its public name.
+The one thing a reader would get wrong: whatever is moved and turns out to be another file goes back.
+"""
+
+import errno
+import os
+import pwd
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from tasks.durable import DIRECTORY, exists, hash_of, opened, place, rename_exclusive
+from tasks.errors import BlockedError, GoneError, IngestError, TransientError, from_os_error
+from tasks.library_names import marked_name, split_path
+from tasks.walk import MAX_DEPTH, walk
+
+REMOVING = re.compile(r"\.thumbdrop-removing-[0-9a-f]{16}")
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOT_A_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Source:
+    """One regular file of an inbox, open for reading, and the open directory that it stands in.
+
+    `stat` is as at opening; `path` is relative to the inbox. Made by `open_source`; a context manager.
+    """
+
+    def __init__(self, path: str, dir_fd: int, fd: int) -> None:
+        self.path = path
+        self.name = path.rpartition("/")[2]
+        self.dir_fd = dir_fd
+        self.stat = os.fstat(fd)
+        self.file: BinaryIO = os.fdopen(fd, "rb")
+        self._ctime_ns = self.stat.st_ctime_ns
+        self._sha256: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and its directory; closing twice is no harm."""
+        if not self.file.closed:
+            self.file.close()
+            os.close(self.dir_fd)
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the open file."""
+        return self.file.fileno()
+
+    def sha256(self) -> str:
+        """The hex sha256 of the content, read once and remembered; the position of `file` is not moved.
+
+        Says something about the content only together with `is_unchanged()` afterwards.
+        """
+        if self._sha256 is None:
+            with self._trouble("read"):
+                self._sha256 = hash_of(self.fd, self.stat.st_size + 1)
+        return self._sha256
+
+    def is_unchanged(self) -> bool:
+        """Whether the open file is as it was at opening (size, mtime, ctime); ctime is the sign no client can set."""
+        with self._trouble("look at"):
+            now = os.fstat(self.fd)
+        return _has_same_content(now, self.stat) and now.st_ctime_ns == self._ctime_ns
+
+    def stands(self) -> bool:
+        """Whether the name still leads to this very file."""
+        try:
+            there = os.stat(self.name, dir_fd=self.dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._meaning(error, "look at") from error
+        return os.path.samestat(there, self.stat)
+
+    def remove(self) -> bool:
+        """Delete the file from the inbox; False when it was changed, replaced or gone, and then nothing is touched.
+
+        Limits: a writer that has it open already, and writes after the last look, writes into a deleted file.
+        """
+        if not (self.is_unchanged() and self.stands()):
+            return False
+        with self._trouble("remove"):
+            try:
+                return self._remove_aside()
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                # A full inbox must be possible to empty: without room for a directory the last look has to do.
+                return self._remove_directly()
+
+    def move_into(self, target_fd: int, target: str) -> bool:
+        """Move the file to a free name in an open directory of the same file system.
+
+        False when it was changed, replaced or gone, and then nothing is touched. Raises BlockedError when the inbox
+        does not let it go, FileExistsError when the target is taken, and OSError for the other troubles of the target:
+        EXDEV when it is on another file system or behind another mount. Neither directory is synced.
+        """
+        if not (self.is_unchanged() and self.stands()):
+            return False
+        try:
+            rename_exclusive(self.dir_fd, self.name, target_fd, target)
+        except NotImplementedError:
+            return self._move_aside_into(target_fd, target)
+        except FileNotFoundError:
+            if self.stands():
+                raise  # it is the target's directory that is gone
+            return False
+        except OSError as error:
+            if error.errno in _REFUSED and _may_write(target_fd):
+                raise self._meaning(error, "move") from error
+            raise
+        if self._is_this(target_fd, target):
+            return True
+        _put_back(target_fd, target, self.dir_fd, self.name)
+        return False
+
+    def _move_aside_into(self, target_fd: int, target: str) -> bool:
+        # Without renameat2 (NFS) a plain rename could hit an occupied target, and link + unlink of the public name
+        # could unlink a file that was uploaded in between; from a directory of our own neither can happen.
+        with self._aside() as aside_fd:
+            if aside_fd is None:
+                return False
+            place(aside_fd, self.name, target_fd, target)
+            return True
+
+    def _remove_aside(self) -> bool:
+        with self._aside() as aside_fd:
+            if aside_fd is None:
+                return False
+            os.unlink(self.name, dir_fd=aside_fd)
+            return True
+
+    def _remove_directly(self) -> bool:
+        if not (self.is_unchanged() and self.stands()):
+            return False
+        try:
+            os.unlink(self.name, dir_fd=self.dir_fd)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextmanager
+    def _aside(self) -> Iterator[int | None]:
+        """The file in a hidden directory beside it, out of the uploader's reach; None when it was another file.
+
+        What still stands there at the end, or after an error, goes back; after a crash `put_back_leftovers` does it.
+        """
+        hidden = f".thumbdrop-removing-{secrets.token_hex(8)}"
+        os.mkdir(hidden, 0o700, dir_fd=self.dir_fd)
+        aside_fd = os.open(hidden, DIRECTORY | os.O_NOFOLLOW, dir_fd=self.dir_fd)
+        try:
+            os.rename(self.name, self.name, src_dir_fd=self.dir_fd, dst_dir_fd=aside_fd)
+            yield aside_fd if self._is_this(aside_fd, self.name) else None
+        finally:
+            if exists(aside_fd, self.name):
+                is_this = self._is_this(aside_fd, self.name)
+                _put_back(aside_fd, self.name, self.dir_fd, self.name)
+                if is_this:  # our own renames are no change of the file
+                    self._ctime_ns = os.fstat(self.fd).st_ctime_ns
+            os.close(aside_fd)
+            with suppress(OSError):
+                os.rmdir(hidden, dir_fd=self.dir_fd)
+
+    def _is_this(self, dir_fd: int, name: str) -> bool:
+        # The rename itself has moved the ctime, so only size and mtime can tell whether somebody wrote meanwhile.
+        there = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        return os.path.samestat(there, self.stat) and _has_same_content(os.fstat(self.fd), self.stat)
+
+    @contextmanager
+    def _trouble(self, operation: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._meaning(error, operation) from error
+
+    def _meaning(self, error: OSError, operation: str) -> IngestError:
+        return blocked(error, operation, self.path, self.dir_fd, self.name)
+
+
+def is_same_mtime(one_ns: int, other_ns: int) -> bool:
+    """Whether two mtimes are the same at the coarser granularity of the two.
+
+    The same file has whole seconds through sshfs, 100 ns through SMB and 1 ns on ext4.
+    """
+    for grain_ns in (10**9, 10**6, 10**3, 100):
+        if one_ns % grain_ns == 0 or other_ns % grain_ns == 0:
+            return one_ns // grain_ns == other_ns // grain_ns
+    return one_ns == other_ns
+
+
+def open_source(root: Path, path: str) -> Source:
+    """Open the file at `path` below the inbox root, following no link on the way.
+
+    Raises GoneError when nothing stands there, or nothing that may be taken (a link, FIFO, socket, device, directory,
+    or a path that leads out of the inbox): such things are left exactly where they are, and since the watcher counts
+    and passes over them, looking again ends the matter. BlockedError names the mode and the owner in the way.
+    """
+    try:
+        *folders, name = split_path(path)
+    except ValueError as error:
+        raise GoneError(f"could not open {path!r}: it does not lead below the inbox") from error
+    dir_fd = _open_root(root)
+    try:
+        for folder in folders:
+            dir_fd = _step(dir_fd, folder, path)
+        return Source(path, dir_fd, _open_file(dir_fd, name, path))
+    except BaseException:
+        os.close(dir_fd)
+        raise
+
+
+def _open_root(root: Path) -> int:
+    try:
+        return os.open(root, DIRECTORY | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        # Not GoneError: an inbox that is away (unmounted) says nothing about its files.
+        raise TransientError(f"could not open the inbox {root}: {error.strerror}", "mount or create it") from error
+    except OSError as error:
+        raise from_os_error(error, "open the inbox", str(root)) from error
+
+
+def _step(dir_fd: int, folder: str, path: str) -> int:
+    try:
+        below = os.open(folder, DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+    except OSError as error:
+        raise blocked(error, "open", path, dir_fd, folder) from error
+    os.close(dir_fd)
+    return below
+
+
+def _open_file(dir_fd: int, name: str, path: str) -> int:
+    try:
+        # Looked at first, because opening a device or a FIFO may already do something.
+        _require_regular(os.stat(name, dir_fd=dir_fd, follow_symlinks=False), path)
+        fd = os.open(name, _FILE, dir_fd=dir_fd)
+    except OSError as error:
+        raise blocked(error, "open", path, dir_fd, name) from error
+    try:
+        _require_regular(os.fstat(fd), path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _require_regular(facts: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise GoneError(f"could not open {path}: it is not a regular file, so it is left alone")
+
+
+def blocked(error: OSError, operation: str, path: str, dir_fd: int, name: str) -> IngestError:
+    """What an OSError about a name in the inbox stands for; a permission is explained by who owns what."""
+    if error.errno in _NOT_A_FILE:
+        return GoneError(
+            f"could not {operation} {path}: {name!r} is not a directory or file of its own: {error.strerror}"
+        )
+    if error.errno in _NO_ROOM:
+        # A full inbox must not pause the library, which is what a ResourceError would do.
+        return TransientError(f"could not {operation} {path}: {error.strerror} in the inbox", "free some space there")
+    if error.errno not in _REFUSED:
+        return from_os_error(error, operation, path)
+    facts = [f"its directory has {_rights(os.fstat(dir_fd))}"]
+    with suppress(OSError):
+        facts.insert(0, f"{name!r} has {_rights(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))}")
+    text = f"could not {operation} {path}: {error.strerror}: {', '.join(facts)}, we run as uid {os.geteuid()}"
+    return BlockedError(text, "give the thumbdrop user the right to read the file and to write its directory")
+
+
+def _rights(facts: os.stat_result) -> str:
+    owner = str(facts.st_uid)
+    with suppress(KeyError):
+        owner = f"{pwd.getpwuid(facts.st_uid).pw_name} ({owner})"
+    return f"mode {stat.S_IMODE(facts.st_mode):04o} and owner {owner}"
+
+
+def _may_write(dir_fd: int) -> bool:
+    return os.access(".", os.W_OK | os.X_OK, dir_fd=dir_fd, effective_ids=True)
+
+
+def _has_same_content(now: os.stat_result, then: os.stat_result) -> bool:
+    return (now.st_ino, now.st_size, now.st_mtime_ns) == (then.st_ino, then.st_size, then.st_mtime_ns)
+
+
+def _put_back(aside_fd: int, name: str, dir_fd: int, own_name: str) -> None:
+    """Return a file to the inbox under its own name, or beside it when somebody has uploaded another meanwhile."""
+    wanted = own_name
+    while True:
+        try:
+            return place(aside_fd, name, dir_fd, wanted)
+        except FileExistsError:
+            wanted = marked_name(own_name, secrets.token_hex(4))
+
+
+def put_back_leftovers(root: Path, older_than_seconds: float, now: float | None = None) -> int:
+    """Return to an inbox what crashes have left in hidden removal directories; the number of files put back.
+
+    Only directories whose ctime is at least `older_than_seconds` before `now` (seconds since 1970, None: the clock):
+    younger ones are work going on. Files go back under their own name, or beside it when it is taken by now.
+    A missing root gives 0.
+    """
+    before, returned = (time.time() if now is None else now) - older_than_seconds, 0
+    with suppress(OSError), opened(os.fspath(root), DIRECTORY) as root_fd:
+        for here in walk(root_fd, _may_hold_leftovers, MAX_DEPTH + 1):
+            if REMOVING.fullmatch(here.name) and os.fstat(here.fd).st_ctime <= before:
+                returned += _empty_into_parent(here.fd, here.parent_fd, here.name)
+    return returned
+
+
+def _may_hold_leftovers(name: str) -> bool:
+    return not name.startswith(".") or bool(REMOVING.fullmatch(name))
+
+
+def _empty_into_parent(aside_fd: int, dir_fd: int, hidden: str) -> int:
+    returned = 0
+    with suppress(OSError):
+        for name in os.listdir(aside_fd):
+            _put_back(aside_fd, name, dir_fd, name)
+            returned += 1
+        os.rmdir(hidden, dir_fd=dir_fd)
+    return returned
