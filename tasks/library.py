@@ -1,0 +1,229 @@
+"""The library: thumbnails, manifests and originals under one root, and the only writer of them.
+
+Nothing is visible before it is whole, and nothing is done before its manifest stands (invariants 3 to 5). Every
+failure comes out as one of `errors.py`, and none as GoneError, which is about the inbox. Knows no pixels: it is
+given finished bytes.
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Protocol
+
+from config.settings import LibrarySettings
+from tasks import bysource
+from tasks.archive import Archive
+from tasks.durable import discard, opened, read_file, write_temporary
+from tasks.errors import TransientError
+from tasks.library_names import split_path, stem_of
+from tasks.library_tree import Tree, split_last
+from tasks.manifest import Manifest, Thumbnail, to_bytes
+from tasks.messages import Arrival
+from tasks.recipe import WantedSize
+from tasks.slots import Slots, manifest_path
+from tasks.source import Source
+
+THUMBNAILS = "thumbnails"
+
+
+class Rendition(Protocol):
+    """What is needed of a `pixels.Rendition`, which is not imported because it would bring Pillow with it."""
+
+    @property
+    def size(self) -> WantedSize:
+        """The size that was wanted."""
+
+    @property
+    def width(self) -> int:
+        """What it measures, in pixels."""
+
+    @property
+    def height(self) -> int:
+        """What it measures, in pixels."""
+
+    @property
+    def content(self) -> bytes:
+        """The finished file."""
+
+
+class Library:
+    """One library root. Several workers on several hosts may use the same one at the same time."""
+
+    def __init__(self, settings: LibrarySettings) -> None:
+        self._tree = Tree(settings)
+        self._slots = Slots(self._tree)
+        self._archive = Archive(self._tree)
+        self._replaces = settings.same_name == "newest"
+
+    def check_room(self) -> None:
+        """Raise ResourceError when the library is away, read-only, not ours to write, or has less than `min_free`."""
+        self._tree.check_room()
+
+    # -- which slot
+
+    def slot_for(self, arrival: Arrival, category: str, sha256: str) -> str:
+        """The slot for this content of this source, reserved: the one it had, else one claimed by the rules.
+
+        With `same_name = "newest"` a changed image takes over the slot that its source had last.
+        """
+        known = self.known_slot(arrival, sha256)
+        if known is not None:
+            return known
+        return self.claim(category, stem_of(arrival.path), sha256, replaces=self.replaced_slot(arrival))
+
+    def known_slot(self, arrival: Arrival, sha256: str) -> str | None:
+        """The slot that this source has had for this content, reserved again; None when there is none to be had."""
+        with self._tree.trouble("look up the slot of", arrival.path):
+            slot = bysource.recall(self._tree, arrival.inbox, arrival.path).slots.get(sha256)
+            return slot if slot is not None and self._slots.take(slot, sha256) else None
+
+    def replaced_slot(self, arrival: Arrival) -> str | None:
+        """The slot that a changed image of this source takes over; None unless `same_name = "newest"`."""
+        if not self._replaces:
+            return None
+        with self._tree.trouble("look up the slot of", arrival.path):
+            slots = bysource.recall(self._tree, arrival.inbox, arrival.path).slots
+            for slot in list(slots.values())[-1:]:
+                manifest = self._slots.manifest(slot)
+                if manifest is not None and _source_of(manifest) == (arrival.inbox, arrival.path):
+                    return slot
+        return None
+
+    def claim(self, category: str, stem: str, sha256: str, *, replaces: str | None = None) -> str:
+        """Reserve `<category>/<stem>` for this content, or the same with `~` and digits of its hash; the slot.
+
+        `replaces` is tried first: a slot whose image this one takes the place of.
+        """
+        if stem.startswith(".") or any(part.startswith(".") for part in (*split_path(category), *split_path(stem))):
+            raise ValueError(f"hidden names in the library are ours: {category!r}, {stem!r}")
+        with self._tree.trouble("claim a slot in", category):
+            return self._slots.claim(category, stem, sha256, replaces)
+
+    # -- publish
+
+    def publish(self, slot: str, manifest: Manifest, renditions: Iterable[Rendition]) -> Manifest:
+        """Put thumbnails and then the manifest in place, durably; the manifest as it stands there.
+
+        The slot has to be reserved for `manifest.sha256`. Its category, thumbnails and original are filled in here:
+        an original that the same content has in the archive already stays its original.
+        """
+        outputs = [(_thumbnail(slot, rendition), rendition.content) for rendition in renditions]
+        with self._tree.trouble("publish", slot):
+            self._slots.require(slot, manifest.sha256)
+            before = self._slots.manifest(slot)
+            is_same = before is not None and before.sha256 == manifest.sha256
+            whole = replace(
+                manifest,
+                category=split_last(slot)[0],
+                original=before.original if before is not None and is_same else None,
+                thumbnails=tuple(thumbnail for thumbnail, _ in outputs),
+            )
+            self._put_in_place(outputs)
+            bysource.remember(self._tree, whole.source, whole.sha256, slot)
+            self._tree.write(manifest_path(slot), to_bytes(whole))  # the commit
+            self._slots.drop(slot)
+            if before is not None and not is_same:
+                self._remove_replaced(before, whole)
+        return whole
+
+    def adopt(self, slot: str, arrival: Arrival, sha256: str) -> None:
+        """Note that this arrival is the image of that slot too, when a duplicate needs no publishing."""
+        with self._tree.trouble("note the source of", slot):
+            bysource.remember(self._tree, arrival, sha256, slot)
+
+    def _put_in_place(self, outputs: list[tuple[Thumbnail, bytes]]) -> None:
+        with ExitStack() as stack:
+            renames: list[tuple[int, str, str]] = []
+            for thumbnail, content in outputs:
+                folder, name = split_last(thumbnail.path)
+                dir_fd = stack.enter_context(self._tree.directory(folder, make=True))
+                if not _has_content(dir_fd, name, content):
+                    temporary = write_temporary(dir_fd, content, self._tree.rights)
+                    stack.callback(discard, dir_fd, temporary)
+                    renames.append((dir_fd, temporary, name))
+            for dir_fd, temporary, name in renames:
+                os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            for dir_fd, _, _ in renames:
+                os.fsync(dir_fd)
+
+    def _remove_replaced(self, before: Manifest, after: Manifest) -> None:
+        # They show another image, and no manifest names them any more.
+        kept = {thumbnail.path for thumbnail in after.thumbnails}
+        for thumbnail in before.thumbnails:
+            if thumbnail.path not in kept:
+                self._tree.unlink(thumbnail.path)
+
+    # -- originals
+
+    def archive(self, slot: str, source: Source) -> str | None:
+        """Move the original out of the inbox to `originals/`, last of all; its path relative to the library.
+
+        The manifest's `original` is kept right on the way. None when the file was changed, replaced or gone before it
+        could be archived; it is not touched then. With the same bytes in the archive already, the source is removed.
+        """
+        manifest = self._manifest(slot)
+        with self._tree.trouble("archive the original of", slot):
+            return self._archive.keep(slot, source, manifest.original, lambda path: self.set_original(slot, path))
+
+    def set_original(self, slot: str, original: str | None) -> None:
+        """Write down where the original stands, if the manifest does not say so already."""
+        manifest = self._manifest(slot)
+        if manifest.original != original:
+            with self._tree.trouble("write the manifest of", slot):
+                self._tree.write(manifest_path(slot), to_bytes(replace(manifest, original=original)))
+
+    def _manifest(self, slot: str) -> Manifest:
+        manifest = self.manifest(slot)
+        if manifest is None:
+            raise TransientError(f"the manifest of {slot} is gone; the next try makes it again")
+        return manifest
+
+    # -- look
+
+    def manifest(self, slot: str) -> Manifest | None:
+        """The slot's manifest; None when there is none, or a damaged one (which is logged)."""
+        with self._tree.trouble("read the manifest of", slot):
+            return self._slots.manifest(slot)
+
+    def known_manifest(self, arrival: Arrival) -> Manifest | None:
+        """The manifest made from this very arrival (source, size and mtime), without a look at its content."""
+        with self._tree.trouble("look up the manifest of", arrival.path):
+            memory = bysource.recall(self._tree, arrival.inbox, arrival.path)
+            if not memory.is_of(arrival) or memory.sha256 not in memory.slots:
+                return None
+            manifest = self._slots.manifest(memory.slots[memory.sha256])
+        return manifest if manifest is not None and manifest.sha256 == memory.sha256 else None
+
+    def manifests_of(self, inbox: str, path: str) -> dict[str, Manifest]:
+        """Every image that this source has brought, by slot, the newest last."""
+        with self._tree.trouble("look up the manifests of", path):
+            slots = bysource.recall(self._tree, inbox, path).slots
+            found = {slot: (sha256, self._slots.manifest(slot)) for sha256, slot in slots.items()}
+        return {slot: it for slot, (sha256, it) in found.items() if it is not None and it.sha256 == sha256}
+
+    def is_complete(self, manifest: Manifest, fingerprint: str) -> bool:
+        """Whether it was made by this recipe and every thumbnail stands there with its recorded size."""
+        if manifest.recipe != fingerprint:
+            return False
+        with self._tree.trouble("look at the thumbnails of", manifest.source.path):
+            return all(self._tree.size_of(one.path) == one.size_bytes for one in manifest.thumbnails)
+
+
+def _thumbnail(slot: str, rendition: Rendition) -> Thumbnail:
+    category, stem = split_last(slot)
+    size = rendition.size
+    path = f"{THUMBNAILS}/{category}/{size.label}/{stem}_{size.label}.{size.suffix}"
+    return Thumbnail(path, size.label, rendition.width, rendition.height, size.format, len(rendition.content))
+
+
+def _source_of(manifest: Manifest) -> tuple[str, str]:
+    return manifest.source.inbox, manifest.source.path
+
+
+def _has_content(dir_fd: int, name: str, content: bytes) -> bool:
+    try:
+        with opened(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd) as fd:
+            return os.fstat(fd).st_size == len(content) and read_file(dir_fd, name) == content
+    except OSError:
+        return False
