@@ -1,0 +1,84 @@
+"""The table of paths to look at: the earliest first, each once, and never more than it may hold."""
+
+from watcher.pending import Pending
+from watcher.settle import Trace
+
+TRACE = Trace((1, 2, 3, 4), 0.0, None)
+
+
+def test_paths_come_out_in_the_order_of_their_times_and_not_before() -> None:
+    pending = Pending()
+    pending.wait("late", 3.0, "settling")
+    pending.wait("soon", 1.0, "settling")
+    assert pending.due(0.9, 10) == []
+    assert pending.next_at() == 1.0
+    assert pending.due(3.0, 10) == ["soon", "late"]
+
+
+def test_a_path_that_was_handed_out_is_not_handed_out_again_until_it_is_scheduled() -> None:
+    pending = Pending()
+    pending.hint("a", "closed", 1.0)
+    assert pending.due(1.0, 10) == ["a"]
+    assert pending.due(9.0, 10) == []
+    assert pending.next_at() is None
+    pending.wait("a", 5.0, "settling")
+    assert pending.due(9.0, 10) == ["a"]
+
+
+def test_a_new_event_brings_a_waiting_path_forward() -> None:
+    pending = Pending()
+    pending.wait("a", 100.0, "empty", TRACE)
+    pending.hint("a", "closed", 2.0)
+    assert pending.due(2.0, 10) == ["a"]
+    wait = pending.get("a")
+    assert wait is not None
+    assert (wait.event, wait.trace, wait.is_fresh) == ("closed", TRACE, True)
+
+
+def test_what_an_event_said_is_used_up_by_the_next_wait() -> None:
+    pending = Pending()
+    pending.hint("a", "closed", 1.0)
+    pending.wait("a", 2.0, "settling", TRACE)
+    wait = pending.get("a")
+    assert wait is not None
+    assert wait.event is None
+    assert wait.is_fresh, "an event brought it, however often it is looked at"
+
+
+def test_a_full_table_refuses_new_paths_and_keeps_the_old_ones() -> None:
+    pending = Pending(limit=2)
+    assert pending.hint("a", None, 1.0)
+    assert pending.wait("b", 1.0, "settling")
+    assert not pending.hint("c", "closed", 1.0)
+    assert not pending.wait("c", 1.0, "settling")
+    assert pending.hint("a", "closed", 2.0)
+    assert pending.is_full
+    pending.drop("a")
+    assert pending.hint("c", None, 1.0)
+
+
+def test_a_file_that_is_written_for_hours_costs_no_memory() -> None:
+    pending = Pending(limit=10)
+    pending.wait("other", 0.5, "settling")
+    for second in range(10_000):
+        pending.hint("a", "touched", float(second))
+    assert len(pending._heap) <= 41  # noqa: SLF001 - the bound is what this test is about
+    assert pending.due(20_000.0, 10) == ["other", "a"]
+
+
+def test_what_was_put_back_is_due_again() -> None:
+    pending = Pending()
+    pending.hint("a", None, 1.0)
+    pending.due(1.0, 1)
+    pending.put_back("a")
+    assert pending.due(1.0, 1) == ["a"]
+
+
+def test_counts_say_what_the_paths_wait_for() -> None:
+    pending = Pending()
+    pending.hint("a", None, 1.0)
+    pending.wait("b", 2.0, "empty")
+    pending.wait("c", 2.0, "empty")
+    assert pending.counts() == {"look": 1, "empty": 2}
+    pending.clear()
+    assert (pending.counts(), pending.next_at()) == ({}, None)
