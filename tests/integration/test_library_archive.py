@@ -9,6 +9,8 @@ import pytest
 from ingesting import ingest, library_settings, publish, tree_of
 from needs import missing
 from straced import run_with, start_with
+from tasks.archive import is_on_same_mount
+from tasks.durable import DIRECTORY, opened
 from tasks.library import Library
 from tasks.manifest import Manifest
 from tasks.source import Source, open_source
@@ -110,6 +112,9 @@ def test_two_mounts_of_one_file_system_are_copied_between(inbox: Path, root: Pat
     try:
         put(inbox, "photo.jpg")
         inode = (inbox / "photo.jpg").stat().st_ino
+        with open_source(inbox, "photo.jpg") as source, opened(os.fspath(root), DIRECTORY) as root_fd:
+            assert is_on_same_mount(source, source.dir_fd)
+            assert not is_on_same_mount(source, root_fd)
         assert ingest(library, inbox, "photo.jpg")[1] == "originals/beach/photo.jpg"
         assert (root / "originals/beach/photo.jpg").stat().st_ino != inode
         assert os.listdir(inbox) == []
@@ -156,6 +161,15 @@ def test_a_plain_copy_takes_over_where_the_kernel_cannot_copy(
     library_settings(root)
     run_with([failing], INGEST, root, inbox)
     assert tree_of(root)["originals/beach/photo.jpg"] == content
+
+
+def test_a_move_that_fails_takes_its_announcement_back(inbox: Path, root: Path) -> None:
+    put(inbox, "photo.jpg")
+    library_settings(root)
+    child = start_with(["renameat2:error=EIO"], INGEST, root, inbox)
+    assert "TransientError" in child.communicate(timeout=20)[1]
+    assert manifest_at(Library(library_settings(root)), "beach/photo").original is None
+    assert os.listdir(inbox) == ["photo.jpg"]
 
 
 def test_an_occupied_name_is_never_replaced(inbox: Path, root: Path, library: Library) -> None:

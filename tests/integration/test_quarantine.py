@@ -284,6 +284,9 @@ def test_damaged_reasons_and_stray_files_are_passed_over(inbox: Path, root: Path
     put(root, "quarantine/inbox/stray.jpg")
     put(root, "quarantine/inbox/damaged.jpg.reason.json", b"{")
     assert list(quarantine.entries()) == [entry]
+    put(inbox, "stray.jpg", b"another")
+    assert set_aside(quarantine, inbox, "stray.jpg").path != "quarantine/inbox/stray.jpg"
+    assert not (root / "quarantine/inbox/stray.jpg.reason.json").exists()
     put(inbox, "damaged.jpg")
     assert set_aside(quarantine, inbox, "damaged.jpg").path != "quarantine/inbox/damaged.jpg"
 
