@@ -8,7 +8,7 @@ import pytest
 
 from needs import corpus_folder, missing
 
-pytest_plugins = ["installed", "servers"]
+pytest_plugins = ["installed", "servers", "running"]  # in the order of their imports: pytest rewrites each before it is loaded
 
 
 @pytest.fixture(scope="session")
