@@ -8,7 +8,8 @@ import pytest
 
 from needs import corpus_folder, missing
 
-pytest_plugins = ["installed", "servers", "running"]  # in the order of their imports: pytest rewrites each before it is loaded
+# In the order in which they import each other: pytest rewrites the asserts of each before it is loaded.
+pytest_plugins = ["installed", "servers", "running"]
 
 
 @pytest.fixture(scope="session")
