@@ -161,15 +161,13 @@ class Watcher:
 
     def _answered(self, answer: Answer, now: float) -> None:
         inbox = self.inboxes[answer.arrival.inbox]
-        if answer.state == "published":
-            inbox.published(answer.arrival)
-            return
-        inbox.refused(answer.arrival)
         if answer.state == "ended":
-            inbox.look(answer.arrival.path, None, now)
+            inbox.look(answer.arrival.path, now)
         elif answer.state == "due":
             inbox.retry(answer.arrival, now)
-        elif answer.state in ("paused", "refused"):
+        else:
+            inbox.answered(answer.arrival, published=answer.state == "published")
+        if answer.state in ("paused", "refused"):
             inbox.wait(answer.arrival, max(answer.wait_seconds, REFUSED_WAIT_SECONDS), answer.state, now)
 
     def _offer(self) -> None:

@@ -176,7 +176,7 @@ def test_a_file_that_no_event_announced_is_counted_as_missed_when_a_scan_finds_i
     rig.inbox.want_scan()
     rig.wait_ready("a.jpg")
     stat = (rig.root / "a.jpg").stat()
-    rig.inbox.published(Arrival("inbox", "a.jpg", stat.st_size, stat.st_mtime_ns))
+    rig.inbox.answered(Arrival("inbox", "a.jpg", stat.st_size, stat.st_mtime_ns), published=True)
     assert rig.report()["missed_events"] == 1
 
 
