@@ -421,6 +421,8 @@ def test_an_overflow_is_reported_and_what_appeared_meanwhile_is_watched(tmp_path
         os.remove(root + "/swapped/after.jpg")
         os.rmdir(root + "/swapped")
         listen(lambda: hints.watches("in") == 2)
+        write("late/last.jpg")
+        hears("late/last.jpg")
         assert [trouble.kind for trouble in troubles] == ["overflow"], troubles
         """
     with subprocess.Popen(
