@@ -153,11 +153,27 @@ def is_hung(tree: Tree) -> bool:
     return tree.hung
 
 
+stopped: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_stopped() -> Iterator[None]:
+    yield
+    for pid in stopped:
+        with contextlib.suppress(OSError):
+            if (
+                b"watcher.looker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ):  # and not another that has its number now
+                os.kill(pid, signal.SIGKILL)
+    stopped.clear()
+
+
 def stop(tree: RemoteTree) -> int:
     """Make the child hang, as a dead file server would."""
     assert isinstance(asked(tree, Look(("a.jpg",))), Looked)
     assert tree.pid
     os.kill(tree.pid, signal.SIGSTOP)
+    stopped.append(tree.pid)
     return tree.pid
 
 
