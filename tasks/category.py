@@ -16,9 +16,6 @@ from tasks.safe_names import safe_path
 UNCATEGORIZED = "uncategorized"
 PLACEHOLDERS = ("folder", "inbox", "year", "month", "day", "camera", "format", "orientation")
 
-# What people write for a format, besides its name.
-_FORMAT_ALIASES = {"jpg": "jpeg", "tif": "tiff", "heif": "heic"}
-
 
 def choose_category(settings: CategorySettings, facts: ImageFacts, arrival: Arrival) -> str:
     """The category, its parts joined by "/": of the first rule that matches, else of the default, else "uncategorized"."""
@@ -56,11 +53,10 @@ def _placeholders(facts: ImageFacts, arrival: Arrival) -> dict[str, str | None]:
 
 def _matches(rule: RuleSettings, facts: ImageFacts, arrival: Arrival) -> bool:
     """Whether every condition that is set holds."""
-    wanted_format = rule.format and rule.format.lower()
     return (
         rule.inbox in (None, arrival.inbox)
         and (rule.path is None or _path_matches(rule.path, arrival.path))
-        and (wanted_format is None or _FORMAT_ALIASES.get(wanted_format, wanted_format) == facts.format)
+        and rule.format in (None, facts.format)
         and rule.orientation in (None, shape_of(facts))
         and facts.width >= (rule.min_width or 0)
         and facts.height >= (rule.min_height or 0)

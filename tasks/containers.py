@@ -1,8 +1,8 @@
 """Tell cheaply whether a file reaches the end that its own container announces.
 
 Nothing is decoded. An upload that was cut off has to wait for its client, not go to quarantine, so the question is asked
-twice: before decoding, where bytes that were announced are missing (the picture shown may be whole and the file still
-not: a later frame, the metadata), and after a decoder failed, where a missing end marker is a sign too. One that decodes
+twice: before decoding, where bytes that were announced are missing or are zeros, reserved but not yet written (the
+picture shown may be whole and the file still not, and WebP and HEIC decode zeros without complaint), and after a decoder failed, where a missing end marker is a sign too. One that decodes
 and only lacks its end marker is accepted: such files are common.
 """
 
@@ -10,9 +10,15 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import BinaryIO
 
+from tasks.errors import InputError, Reason
 from tasks.gif_blocks import walk_gif
 from tasks.jpeg_markers import walk_jpeg
 from tasks.tiff_tags import tiff_is_cut
+
+# Compressed pixels never hold so many zero bytes in a row; HEVC not even three.
+_UNWRITTEN_BYTES = 64
+# 256 MB in the usual 8 kB pieces are 32 000. Empty ones would keep Pillow's own loop, in Python too, busy for a minute.
+_MAX_CHUNKS = 200_000
 
 
 class Ending(Enum):
@@ -50,13 +56,16 @@ def looks_truncated(file: BinaryIO, kind: str, size_bytes: int) -> bool:
 
 def _png_ending(file: BinaryIO, size_bytes: int) -> Ending:
     """PNG 3, 5.3: length, type, content, checksum; a type that is not four letters is damage, not a cut."""
-    at = 8
+    at, chunks = 8, 0
     while at < size_bytes:
+        chunks += 1
+        if chunks > _MAX_CHUNKS:
+            raise InputError(Reason.CORRUPT, f"damaged or hostile png: more than {_MAX_CHUNKS} chunks")
         file.seek(at)
         head = file.read(8)
         name = head[4:8]
         if len(head) == 8 and not (name.isascii() and name.isalpha()):
-            return Ending.WHOLE
+            return Ending.CUT if head == bytes(8) else Ending.WHOLE
         at += 12 + int.from_bytes(head[:4], "big")
         if name == b"IEND":
             return Ending.WHOLE
@@ -65,17 +74,24 @@ def _png_ending(file: BinaryIO, size_bytes: int) -> Ending:
 
 def _webp_ending(file: BinaryIO, size_bytes: int) -> Ending:
     file.seek(4)
+    end = int.from_bytes(file.read(4), "little") + 8
     # One byte of grace: some writers count the padding of the last chunk and leave it out.
-    return Ending.CUT if int.from_bytes(file.read(4), "little") + 8 > size_bytes + 1 else Ending.WHOLE
+    return Ending.CUT if end > size_bytes + 1 or _is_unwritten(file, end) else Ending.WHOLE
 
 
 def _box_ending(file: BinaryIO, size_bytes: int) -> Ending:
     """ISO/IEC 14496-12, 4.2: boxes one after the other; the coded picture is in mdat, usually the last."""
     boxes = list(_boxes(file, size_bytes))
     names = [name for name, _ in boxes]
-    if boxes and boxes[-1][1] > size_bytes:
+    if any(end > size_bytes or (name == b"mdat" and _is_unwritten(file, end)) for name, end in boxes):
         return Ending.CUT
     return Ending.WHOLE if b"mdat" in names or b"meta" not in names else Ending.NO_END_MARK
+
+
+def _is_unwritten(file: BinaryIO, end: int) -> bool:
+    """Whether what stands before that offset is zeros only."""
+    file.seek(max(0, end - _UNWRITTEN_BYTES))
+    return file.read(min(end, _UNWRITTEN_BYTES)) == bytes(_UNWRITTEN_BYTES)
 
 
 def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int]]:

@@ -15,7 +15,7 @@ _MAX_SUB_BLOCKS = 2_000_000
 
 @dataclass(slots=True)
 class GifStructure:
-    """`cut` means that the file ends inside a block; `ended` that the trailer was reached."""
+    """`cut` means that the file ends inside a block, or in zeros instead of one; `ended` that the trailer was reached."""
 
     frames: int = 0
     cut: bool = False
@@ -51,6 +51,7 @@ def walk_gif(file: BinaryIO, max_frames: int) -> GifStructure:
             at += 2
         else:
             found.ended = introducer == _TRAILER
+            found.cut = introducer == 0  # no block begins so: reserved by its client, but not yet written
             break
         at, budget = _after_sub_blocks(content, at, budget)
         if at < 0:

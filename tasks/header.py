@@ -128,7 +128,6 @@ def _no_picture(found: JpegStructure) -> Exception:
 
 def _check_gif(file: BinaryIO) -> _Structure:
     found = walk_gif(file, MAX_FRAMES)
-    _check_frames(found.frames)
     if found.cut:
         raise TruncatedError("this gif ends inside a block", "it is tried again when it changes")
     return _Structure(frames=found.frames)

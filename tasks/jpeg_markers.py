@@ -17,6 +17,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _PIECE_BYTES = 256 * 1024
 # A guess: real files have tens (a megabyte of ICC profile takes sixteen). Pillow walks them in Python too.
 _MAX_SEGMENTS = 20_000
+_MAX_PADDING_BYTES = 64 * 1024  # between two segments; Pillow reads it byte by byte, a hundred megabytes take minutes
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _STANDALONE = {0x01, _SOI}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie in the same range
@@ -52,7 +53,7 @@ def walk_jpeg(file: BinaryIO, max_scans: int, *, to_the_end: bool = False) -> Jp
 
     A picture whose first scan holds all components of a sequential frame has just that scan; the walk stops there
     unless `to_the_end` asks whether it is complete. What follows the end marker (a second picture, a video) is not read.
-    Raises InputError (corrupt) when there are more segments than any real file has.
+    Raises InputError (corrupt) when there are more segments, or more padding, than any real file has.
     """
     found = JpegStructure()
     for segments, (marker, at) in enumerate(_markers(file)):
@@ -72,11 +73,15 @@ def walk_jpeg(file: BinaryIO, max_scans: int, *, to_the_end: bool = False) -> Jp
 
 def _markers(file: BinaryIO) -> Iterator[tuple[int, int]]:
     """Yield (code, offset of what follows it), jumping over the segments by their length."""
-    at = 0
+    at, marker = 0, _SOI
     while True:
         found = _next_marker(file, at)
         if found is None:
             return
+        if marker != _SOS and found[1] - at > _MAX_PADDING_BYTES:
+            raise InputError(
+                Reason.CORRUPT, f"damaged or hostile jpeg: more than {_MAX_PADDING_BYTES} bytes of padding"
+            )
         marker, at = found
         yield marker, at
         if marker not in _STANDALONE:
