@@ -1,0 +1,145 @@
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import images
+from rendering import picture_of, size
+
+RED, BLUE = (250, 10, 10), (10, 10, 250)
+
+
+def flat(colour: Any, mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, (60, 40), colour)
+
+
+def colour_of(content: bytes, **options: Any) -> Any:
+    picture = picture_of(content, size(30, 30), **options)
+    return picture.getpixel((picture.width // 2, picture.height // 2))
+
+
+def near(found: Any, wanted: Any, within: int = 4) -> bool:
+    pairs = zip(found, wanted, strict=True) if isinstance(found, tuple) else ((found, wanted),)
+    return all(abs(a - b) <= within for a, b in pairs)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "avif", "heic"])
+def test_a_profile_is_converted_to_srgb(kind: str) -> None:
+    swapped = images.icc_profile(order="brg")
+    found = colour_of(images.encoded(flat(RED), kind, icc_profile=swapped))
+    assert near(found, BLUE, 20), found
+
+
+def test_a_grey_profile_is_converted_to_srgb() -> None:
+    linear = images.icc_profile("GRAY", gamma=1.0)
+    assert near(colour_of(images.encoded(flat(55, "L"), "png", icc_profile=linear)), 128, 3)
+
+
+@pytest.mark.parametrize(
+    "profile", [b"", b"garbage", images.icc_profile()[:150], images.icc_profile() + bytes(5 << 20)]
+)
+def test_a_broken_or_huge_profile_is_ignored(profile: bytes) -> None:
+    assert near(colour_of(images.encoded(flat(RED), "png", icc_profile=profile)), RED)
+
+
+def test_a_profile_for_other_pixels_is_ignored() -> None:
+    assert near(colour_of(images.encoded(flat(100, "L"), "png", icc_profile=images.icc_profile(order="brg"))), 100)
+    assert near(colour_of(images.encoded(flat(RED), "png", icc_profile=images.icc_profile("GRAY"))), RED)
+
+
+def test_alpha_survives_a_profile() -> None:
+    content = images.encoded(flat((*RED, 128), "RGBA"), "png", icc_profile=images.icc_profile(order="brg"))
+    assert near(colour_of(content), (*BLUE, 128), 20)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_grey_of_16_bits_is_neither_white_nor_black(kind: str) -> None:
+    picture = picture_of(images.encoded(images.grey_16(), kind), size(64, 64))
+    assert picture.mode == "L"
+    values = [picture.getpixel((32, y)) for y in (0, 16, 32, 48, 63)]
+    assert near(tuple(values), (0, 64, 129, 194, 255), 3)
+
+
+def test_grey_of_16_bits_in_a_dark_png_stays_dark() -> None:
+    assert near(colour_of(images.encoded(Image.new("I;16", (60, 40), 2570), "png")), 10)
+
+
+def test_12_bits_in_a_16_bit_tiff_are_scaled_by_their_own_range() -> None:
+    picture = images.grey_16().convert("I").point(lambda value: value * (1 / 16)).convert("I;16")
+    made = picture_of(images.encoded(picture, "tiff"), size(64, 64))
+    assert near((made.getpixel((32, 0)), made.getpixel((32, 32)), made.getpixel((32, 63))), (0, 129, 255), 3)
+
+
+@pytest.mark.parametrize(("value", "grey"), [(0.5, 127), (100.0, 100), (257.0 * 200, 200)])
+def test_a_float_tiff_is_scaled_by_what_its_values_look_like(value: float, grey: int) -> None:
+    picture = Image.new("F", (60, 40), value)
+    for x in range(60):  # the first row shows the range: 0..1, 0..255 or 0..65535
+        picture.putpixel((x, 0), {0.5: 1.0, 100.0: 255.0}.get(value, 65535.0))
+    made = picture_of(images.encoded(picture, "tiff"), size(60, 60))
+    assert near(made.getpixel((30, 30)), grey, 3)
+
+
+@pytest.mark.parametrize(("mode", "value"), [("1", 1), ("L", 200), ("LA", (200, 255)), ("I;16", 51400), ("I", 51400)])
+def test_every_grey_mode_comes_out_as_grey(mode: str, value: Any) -> None:
+    found = colour_of(images.encoded(flat(value, mode), "tiff" if mode == "I" else "png"))
+    wanted = 255 if mode == "1" else 200
+    assert near(found, wanted if isinstance(found, int) else (wanted,) * 3)
+
+
+def test_a_bilevel_scan_is_smoothed_when_it_is_shrunk() -> None:
+    stripes = Image.frombytes("1", (64, 64), b"\xaa" * 512)
+    assert near(picture_of(images.encoded(stripes, "png"), size(16, 16)).getpixel((8, 8)), 127, 8)
+
+
+def test_a_palette_picture_is_smoothed_when_it_is_shrunk() -> None:
+    stripes = Image.new("P", (64, 64))
+    stripes.putpalette([255, 0, 0, 0, 0, 255])
+    stripes.putdata([x % 2 for _ in range(64) for x in range(64)])
+    assert near(
+        picture_of(images.encoded(stripes, "gif"), size(16, 16)).convert("RGB").getpixel((8, 8)), (127, 0, 127), 8
+    )
+
+
+def test_cmyk_becomes_rgb_the_right_way_round() -> None:
+    cmyk = flat((0, 255, 255, 0), "CMYK")
+    for kind in ("jpeg", "tiff"):
+        assert near(colour_of(images.encoded(cmyk, kind)), (255, 0, 0), 6), kind
+
+
+def test_lab_becomes_rgb() -> None:
+    assert near(colour_of(images.encoded(flat((128, 128, 128), "LAB"), "tiff")), (119, 119, 119), 3)
+
+
+def test_transparency_is_laid_on_the_background_where_the_output_has_none() -> None:
+    clear = images.encoded(flat((255, 0, 0, 0), "RGBA"), "png")
+    made = picture_of(clear, size(30, 30, kind="jpeg"), background=(10, 200, 30))
+    assert made.mode == "RGB"
+    assert near(made.getpixel((10, 10)), (10, 200, 30))
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "avif"])
+def test_transparency_is_kept_where_the_output_has_it(kind: Any) -> None:
+    made = picture_of(images.encoded(flat((200, 100, 50, 128), "RGBA"), "png"), size(30, 30, kind=kind))
+    assert near(made.getpixel((10, 10)), (200, 100, 50, 128), 6)
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_a_transparent_colour_is_transparency(mode: str) -> None:
+    value: Any = (1, 2, 3) if mode == "RGB" else 1
+    picture = flat(value, mode)
+    if mode == "P":
+        picture.putpalette([255, 0, 0, 0, 0, 255])
+    content = images.encoded(picture, "png", transparency=value)
+    made = picture_of(content, size(30, 30, kind="jpeg"), background=(10, 200, 30))
+    assert near(made.getpixel((10, 10)), (10, 200, 30))
+
+
+def test_an_alpha_channel_that_hides_nothing_is_dropped() -> None:
+    assert picture_of(images.encoded(flat((200, 100, 50, 255), "RGBA"), "png")).mode == "RGB"
+
+
+def test_hidden_colours_do_not_bleed_into_the_edge() -> None:
+    picture = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    picture.paste((0, 0, 255, 255), (32, 0, 64, 64))
+    made = picture_of(images.encoded(picture, "png"), size(17, 17, kind="jpeg", quality=100), background=(0, 0, 255))
+    assert max(made.getchannel("R").tobytes()) < 12
