@@ -90,7 +90,7 @@ def connect(url: str, socket_timeout_seconds: float) -> Redis:
 
 def sentinel_master(url: str) -> str:
     """The name of the master in a sentinel address: its `master_name` parameter, "mymaster" by default."""
-    return parse_qs(urlsplit(url.split(";")[0]).query).get("master_name", ["mymaster"])[0]
+    return parse_qs(urlsplit(url.partition(";")[0]).query).get("master_name", ["mymaster"])[0]
 
 
 def _connect_through_sentinel(url: str, options: dict[str, Any]) -> Redis:

@@ -56,7 +56,7 @@ def sweep() -> dict[str, int]:
 
 @app.task(name=EXPIRE)
 def expire() -> dict[str, int]:
-    """Periodic: drop quarantined files past their age. (Results expire by themselves: config/celery.py.)"""
+    """Periodic: drop quarantined files past their age; results expire by themselves, see config/celery.py."""
     return _periodic("expire", periodic.expire(settings))
 
 

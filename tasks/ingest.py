@@ -89,7 +89,7 @@ class Ingest:
             return self._finish(work, self._steps(work))
         except IngestError as why:
             return self._end_badly(work, why)
-        except Exception as error:  # noqa: BLE001 - the shell: what nobody foresaw is tried again and named in the journal
+        except Exception as error:
             log.exception("image.failed", inbox=work.arrival.inbox, path=work.arrival.path)
             return self._put_off(work, _unforeseen(error), failed="internal")
 

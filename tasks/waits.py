@@ -6,7 +6,7 @@ a share that is back since yesterday.
 
 from tasks.errors import BlockedError, GoneError, IngestError, ResourceError, SupersededError, TruncatedError
 
-_UNTIL_LATER = {  # (first wait, factor, longest) in seconds
+_GROWTH = {  # (first wait, factor, longest) in seconds
     # A stalled client often resumes within a minute, a broken one next morning.
     TruncatedError: (30.0, 4.0, 3600.0),
     # Somebody has to run chmod: soon after the complaint, or tomorrow.
@@ -23,9 +23,6 @@ def wait_seconds(why: IngestError, tries: int, rescan_seconds: float) -> float:
     """Seconds until the next try, after `tries` earlier ones in a row for the same reason."""
     if isinstance(why, GoneError):  # perhaps a stale directory cache: not before one rescan
         return rescan_seconds
-    for kind, (first, factor, longest) in _UNTIL_LATER.items():
-        if isinstance(why, kind):
-            break
-    else:
-        first, factor, longest = _WEATHER
+    growth = (growth for kind, growth in _GROWTH.items() if isinstance(why, kind))
+    first, factor, longest = next(growth, _WEATHER)
     return min(longest, first * factor ** min(tries, 16))

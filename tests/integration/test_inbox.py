@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,19 +48,24 @@ class Rig:
             time.sleep(0.01)
         return self.ready
 
+    def step_until(self, condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+        """Step until a condition holds."""
+
+        def holds() -> bool:
+            self.step()
+            return condition()
+
+        wait_until(holds, what, seconds)
+
     def wait_ready(self, *paths: str, seconds: float = 10.0) -> None:
         """Step until exactly these have become ready."""
 
-        def are_ready() -> bool:
-            self.step()
-            return set(paths) <= set(self.ready)
-
-        wait_until(are_ready, f"{paths} ready, had {self.ready}", seconds)
+        self.step_until(lambda: set(paths) <= set(self.ready), f"{paths} ready", seconds)
         assert sorted(self.ready) == sorted(paths)
 
     def online(self) -> "Rig":
         """Step until armed and scanned."""
-        wait_until(lambda: self.step() or (self.inbox.is_online and self.inbox.is_idle), "online and scanned")
+        self.step_until(lambda: self.inbox.is_online and self.inbox.is_idle, "online and scanned")
         return self
 
     def report(self) -> dict[str, object]:
@@ -139,7 +144,7 @@ def test_an_empty_file_waits_for_its_content(rig: Rig) -> None:
 def test_a_root_that_goes_away_is_offline_and_what_stands_there_later_is_found(rig: Rig, tmp_path: Path) -> None:
     rig.online()
     rig.root.rename(tmp_path / "away")
-    wait_until(lambda: rig.step() or not rig.inbox.is_online, "offline")
+    rig.step_until(lambda: not rig.inbox.is_online, "offline")
     assert "missing" in str(rig.report()["offline_why"])
     rig.root.mkdir()
     (rig.root / "new.jpg").write_bytes(b"x")
@@ -184,7 +189,7 @@ def test_a_retry_whose_file_is_gone_or_changed_is_forgotten(rig: Rig) -> None:
     rig.online()
     gone = Arrival("inbox", "gone.jpg", 1, 2)
     rig.inbox.retry(gone, time.monotonic())
-    wait_until(lambda: rig.step() or rig.forgotten == [gone], "forgotten")
+    rig.step_until(lambda: rig.forgotten == [gone], "forgotten")
     (rig.root / "a.jpg").write_bytes(b"x")
     changed = Arrival("inbox", "a.jpg", 99, 2)
     rig.inbox.retry(changed, time.monotonic())
@@ -214,7 +219,12 @@ def test_fresh_files_go_before_the_backlog(rig: Rig) -> None:
     for number in range(600):
         (rig.root / f"{number}.jpg").write_bytes(b"x")
     time.sleep(0.3)
-    wait_until(lambda: rig.inbox.step(time.monotonic(), time.time_ns(), 0.1) or rig.inbox.is_online, "online")
+
+    def is_online() -> bool:
+        rig.inbox.step(time.monotonic(), time.time_ns(), 0.1)
+        return rig.inbox.is_online
+
+    wait_until(is_online, "online")
     rig.root.joinpath("fresh.png").write_bytes(b"x")
     until = time.monotonic() + 1.0
     while time.monotonic() < until:
@@ -234,4 +244,4 @@ def test_a_folder_of_files_copied_in_loses_none(rig: Rig, tmp_path: Path) -> Non
     rig.online()
     shutil.copytree(source, rig.root / "copied")
     expected = {f"copied/{folder}/below/{number}.jpg" for folder in range(20) for number in range(10)}
-    wait_until(lambda: rig.step() or expected <= set(rig.ready), "all ready", seconds=20)
+    rig.step_until(lambda: expected <= set(rig.ready), "all ready", seconds=20)

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +74,9 @@ def rig(tmp_path: Path, redis_server: RedisServer) -> Rig:
 
 
 @pytest.fixture
-def make_rig(tmp_path: Path, redis_server: RedisServer) -> Iterator[Any]:
+def make_rig(tmp_path: Path, redis_server: RedisServer) -> Any:
     redis_server.flush()
-    yield lambda **options: Rig(tmp_path, redis_server, **options)
+    return lambda **options: Rig(tmp_path, redis_server, **options)
 
 
 def test_a_good_image_ends_done_with_every_size_and_its_original_archived(rig: Rig) -> None:

@@ -97,13 +97,11 @@ def test_the_same_arrival_offered_twice_is_published_once(rig: Rig) -> None:
 
 
 def test_a_dead_broker_refuses_at_once_leaves_no_lease_and_recovers(rig: Rig, redis_server: RedisServer) -> None:
-    broker = RedisServer(redis_server._program, redis_server.folder / "broker")  # noqa: SLF001
+    broker = RedisServer(redis_server._program, redis_server.folder / "broker")
     broker.folder.mkdir(exist_ok=True)
     broker.start()
-    settings = settings_for(redis_server).model_copy(
-        update={"broker": settings_for(broker).broker}
-    )
-    rig.publisher._app = make_publisher(settings)  # noqa: SLF001 - the same publisher with a broker that can die alone
+    settings = settings_for(redis_server).model_copy(update={"broker": settings_for(broker).broker})
+    rig.publisher._app = make_publisher(settings)
     broker.kill()
     begun = time.monotonic()
     assert rig.offer(ONE) == ["refused"]
@@ -188,7 +186,9 @@ def test_a_second_watcher_stands_by_and_takes_over(rig: Rig, redis_server: Redis
     second.publisher.stop()
 
 
-def test_work_that_a_predecessor_left_behind_fills_the_window_until_it_ends(rig: Rig, redis_server: RedisServer) -> None:
+def test_work_that_a_predecessor_left_behind_fills_the_window_until_it_ends(
+    rig: Rig, redis_server: RedisServer
+) -> None:
     (verdict,) = rig.leases.offer([ONE])
     rig.leases.begin(ONE, verdict.token)
     rig.publisher.stop()
@@ -223,6 +223,11 @@ def test_offers_from_another_thread_are_answered_while_it_runs(rig: Rig) -> None
     arrivals = [replace(ONE, size_bytes=size) for size in range(4)]
     rig.publisher.offer(arrivals)
     answers: list[Answer] = []
-    wait_until(lambda: answers.extend(rig.publisher.answers()) or len(answers) == 4, "all answered")
+
+    def are_answered() -> bool:
+        answers.extend(rig.publisher.answers())
+        return len(answers) == 4
+
+    wait_until(are_answered, "all answered")
     assert {answer.state for answer in answers} == {"published"}
     assert rig.woken

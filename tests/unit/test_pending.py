@@ -62,7 +62,7 @@ def test_a_file_that_is_written_for_hours_costs_no_memory() -> None:
     pending.wait("other", 0.5, "settling")
     for second in range(10_000):
         pending.hint("a", "touched", float(second))
-    assert len(pending._heap) <= 41  # noqa: SLF001 - the bound is what this test is about
+    assert len(pending._heap) <= 41
     assert pending.due(20_000.0, 10) == ["other", "a"]
 
 

@@ -1,5 +1,7 @@
 """Waits grow, each class of failure in its own way, and never beyond their bound."""
 
+from itertools import pairwise
+
 import pytest
 
 from tasks.errors import BlockedError, GoneError, IngestError, Reason, ResourceError, TransientError, TruncatedError
@@ -12,7 +14,7 @@ RESCAN = 30.0
 def test_each_wait_is_longer_than_the_one_before_until_the_bound(why: IngestError) -> None:
     waits = [wait_seconds(why, tries, RESCAN) for tries in range(20)]
     bound = waits[-1]
-    assert all(later > earlier or later == bound for earlier, later in zip(waits, waits[1:], strict=False))
+    assert all(later > earlier or later == bound for earlier, later in pairwise(waits))
     assert waits[0] < bound <= 3600
 
 
