@@ -6,6 +6,7 @@ nor a network mount, so whatever hangs, it goes on, and systemd's watchdog is fe
 """
 
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -220,9 +221,16 @@ class Watcher:
         self.wake.heard()
 
 
+def raise_open_files_limit() -> None:
+    """Use all the open files that the kernel grants: a walk 64 levels deep holds 130, and the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def watch(settings: Settings) -> int:
     """Run the watcher until SIGTERM or SIGINT; SIGHUP asks for a scan. Returns the exit code."""
     ignore_sigio()
+    raise_open_files_limit()
     watcher = Watcher(settings)
 
     def on_signal(number: int, _: FrameType | None) -> None:

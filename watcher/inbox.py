@@ -125,7 +125,7 @@ class Inbox:
         self._arming.note(trouble, now)
         if trouble.kind == "root_lost":
             self._check_at = now
-        elif trouble.kind in ("overflow", "dead") and self.is_online:
+        elif trouble.kind == "dead" and self.is_online:
             self._arming.arm(now_ns)
             self._rescan = self._new_rescan()
         elif trouble.kind == "unwatched" and self._rescan.share != POLL_SHARE:
@@ -145,8 +145,7 @@ class Inbox:
             request = None if self._tree.busy else self._next_request(now)
             if request is None:
                 return
-            self._asked_at = time.monotonic()
-            self._tree.ask(request)
+            self._ask(request, now)
 
     def next_at(self, now: float) -> float:
         """When there is something to do again, if nothing else happens (monotonic)."""
@@ -154,6 +153,14 @@ class Inbox:
             return now
         times = [self._check_at, self._looks.pending.next_at(), None if self._rescan.running else self._rescan.next_at]
         return min(at for at in times if at is not None)
+
+    def _ask(self, request: Request, now: float) -> None:
+        self._asked_at = time.monotonic()
+        try:
+            self._tree.ask(request)
+        except OSError as error:  # no child process to be had
+            self._go_away(f"nobody can look into {self._arming.root}: {error.strerror}")
+            self._check_at = now + ROOT_SECONDS
 
     # -- what to ask next
 

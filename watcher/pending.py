@@ -8,7 +8,7 @@ import heapq
 from collections import Counter
 from dataclasses import dataclass
 
-from watcher.settle import Event, Trace
+from watcher.settle import Event, Trace, later_event
 
 MAX_PENDING = 10_000
 
@@ -57,7 +57,7 @@ class Pending:
         wait = self._wait_for(path)
         if wait is None:
             return False
-        wait.event, wait.is_fresh = event or wait.event, True
+        wait.event, wait.is_fresh = later_event(wait.event, event), True
         self._schedule(path, wait, now)
         return True
 

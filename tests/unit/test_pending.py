@@ -35,6 +35,15 @@ def test_a_new_event_brings_a_waiting_path_forward() -> None:
     assert (wait.event, wait.trace, wait.is_fresh) == ("closed", TRACE, True)
 
 
+def test_a_change_of_attributes_does_not_hide_that_the_file_was_closed() -> None:
+    pending = Pending()
+    pending.hint("a", "closed", 1.0)
+    pending.hint("a", "attributes", 1.1)
+    wait = pending.get("a")
+    assert wait is not None
+    assert wait.event == "closed"
+
+
 def test_what_an_event_said_is_used_up_by_the_next_wait() -> None:
     pending = Pending()
     pending.hint("a", "closed", 1.0)
