@@ -74,7 +74,8 @@ def test_the_daemon_has_left_the_terminal_and_its_lines_go_to_the_log(folder: Pa
 
 def test_its_files_are_not_writable_by_everybody(folder: Path) -> None:
     start(folder)
-    made = wait_until(lambda: (folder / "made").exists() and folder / "made", "the daemon's file")
+    made = folder / "made"
+    wait_until(made.exists, "the daemon's file")
     assert made.stat().st_mode & 0o022 == 0
 
 

@@ -163,7 +163,7 @@ def test_a_done_file_is_found_by_every_name_it_has(settings: Settings, leases: L
     manifest = ingest(settings, arrival)
     (settings.inbox[0].path / "a/b.jpg").unlink()
     library = settings.library.path
-    names = [settings.inbox[0].path / "a/b.jpg", "a/b.jpg", library / manifest.thumbnails[0].path]
+    names: list[str | Path] = [settings.inbox[0].path / "a/b.jpg", "a/b.jpg", library / manifest.thumbnails[0].path]
     names += [library / "originals/a/b.jpg", library / "manifests/a/b.json"]
     for name in names:
         told = why(settings, name)
