@@ -117,7 +117,7 @@ def test_a_part_that_closes_its_output_does_not_keep_the_loop_spinning(crew: Cre
     crew.start(part)
     assert crew.wait_for(lambda: part.child is not None and part.child.has_closed_output, 10)
     before = time.process_time()
-    crew.pump(0.5)
+    crew.wait_for(lambda: False, 0.5)
     assert time.process_time() - before < 0.1
     crew.stop(part)
 

@@ -1,5 +1,6 @@
 """Detaching from the terminal, with real processes: pid file, lock, umask, errors before the terminal is gone."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -106,14 +107,21 @@ def test_a_pid_file_that_cannot_be_made_is_an_error_at_the_terminal(tmp_path: Pa
         PidFile(tmp_path / "nowhere" / "watcher.pid").take()
 
 
-def test_the_lock_of_a_removed_pid_file_is_worth_nothing(tmp_path: Path) -> None:
-    first = PidFile(tmp_path / "watcher.pid")
-    first.take()
+def test_the_lock_of_a_pid_file_that_was_removed_meanwhile_is_worth_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+    lost = iter([tmp_path / "watcher.pid"])
+
+    def lose_the_name_first(fd: int, operation: int) -> None:
+        """Lock as the kernel does, once just after the last owner has removed the file."""
+        for path in lost:
+            path.unlink()
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lose_the_name_first)
+    pid_file = PidFile(tmp_path / "watcher.pid")
+    pid_file.take()
     with pytest.raises(AlreadyRunningError):
         PidFile(tmp_path / "watcher.pid").take()
-    first.remove()
-    second = PidFile(tmp_path / "watcher.pid")
-    second.take()
-    with pytest.raises(AlreadyRunningError):
-        PidFile(tmp_path / "watcher.pid").take()
-    second.remove()
+    pid_file.remove()
