@@ -158,6 +158,7 @@ class Watcher:
         held = self.publisher.held
         for name in held - self._held:
             self.inboxes[name].want_scan()
+            self._report_at = now
         self._held = held
 
     def _answered(self, answer: Answer, now: float) -> None:
@@ -193,14 +194,14 @@ class Watcher:
             return
         self._report_at = now + REPORT_SECONDS
         notify_systemd("WATCHDOG=1")
-        for name, inbox in self.inboxes.items():
+        for name in self._held:  # of the others their own watcher tells
             self.publisher.say(
                 name,
-                inbox.report(now, now_ns / 1e9)
+                self.inboxes[name].report(now, now_ns / 1e9)
                 | {
                     "host": socket.gethostname(),
                     "pid": os.getpid(),
-                    "state": "watching" if name in self._held else "standby",
+                    "state": "watching",
                     "in_flight": self.publisher.in_flight,
                     "broker": self.publisher.trouble or "ok",
                     "at": now_ns / 1e9,

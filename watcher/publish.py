@@ -188,7 +188,9 @@ class Publisher:
         return [self._asked.popleft() for _ in range(len(self._asked))]
 
     def say(self, inbox: str, report: dict[str, object]) -> None:
-        """Leave a report for `thumbdrop status`; the next one is written within two seconds."""
+        """Leave a report for `thumbdrop status`; the first one is written at once, the next one within two seconds."""
+        if inbox not in self._reports:
+            self._timers["report"].next_at = 0.0
         self._reports[inbox] = report
 
     def start(self) -> None:
