@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from kombu import Queue
 
 from config.settings import Settings
-from config.urls import broker_url, results_url, sentinel_master
+from config.urls import broker_url, celery_url, results_url, sentinel_master
 
 QUEUE = "thumbdrop"
 SWEEP = "thumbdrop.sweep"
@@ -26,7 +26,7 @@ def common(settings: Settings) -> dict[str, Any]:
     """What publisher and worker must agree on."""
     url = broker_url(settings)
     return {
-        "broker_url": url,
+        "broker_url": celery_url(url),
         # No pickle: access to the broker must not mean running code.
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -64,7 +64,7 @@ def worker(settings: Settings) -> dict[str, Any]:
     """The worker's side, and what `celery -A tasks inspect|result|beat` use."""
     limit = settings.limits.task_time_seconds
     return common(settings) | {
-        "result_backend": results_url(settings),
+        "result_backend": celery_url(results_url(settings)),
         "result_expires": int(settings.results.expire_seconds),
         "result_extended": False,
         "task_track_started": False,  # one write per task to the result store, not two

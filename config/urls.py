@@ -6,11 +6,12 @@ wrong: a unix socket's path may have at most 107 bytes (unix(7)), so a deep stat
 
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -54,15 +55,35 @@ def is_embedded(settings: Settings) -> bool:
 
 
 def broker_url(settings: Settings) -> str:
-    """The broker's address as Celery wants it."""
+    """The broker's address, in the form that redis-py, kombu and Celery's result store all take."""
     if is_embedded(settings):
         return f"redis+socket://{redis_socket(settings)}?virtual_host=0"
-    return settings.broker.url
+    return _with_certificates_checked(settings.broker.url)
 
 
 def results_url(settings: Settings) -> str:
     """The address of the Redis with results, leases and attempts; by default the broker's, when that is a Redis."""
-    return settings.results.url or broker_url(settings)
+    return _with_certificates_checked(settings.results.url) or broker_url(settings)
+
+
+def _with_certificates_checked(url: str) -> str:
+    """A rediss address that says how certificates are checked, "required" unless it says otherwise.
+
+    Without that kombu checks none, and Celery's result store refuses to work; only they know the names in capitals.
+    """
+    if urlsplit(url).scheme != "rediss":
+        return url
+    url = re.sub("(?<=[?&]ssl_cert_reqs=)CERT_[A-Z]+", lambda name: name[0].removeprefix("CERT_").lower(), url)
+    if "ssl_cert_reqs" in parse_qs(urlsplit(url).query):
+        return url
+    return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
+
+
+def celery_url(url: str) -> str:
+    """An address as Celery takes it: it refuses the parameters of a sentinel's (the master's name is an option there)."""
+    if urlsplit(url).scheme != "sentinel":
+        return url
+    return ";".join(part.partition("?")[0] for part in url.split(";"))
 
 
 def connect(url: str, socket_timeout_seconds: float) -> Redis:
@@ -96,8 +117,8 @@ def sentinel_master(url: str) -> str:
 def _connect_through_sentinel(url: str, options: dict[str, Any]) -> Redis:
     hosts = [urlsplit(part) for part in url.split(";")]
     options["db"] = int(hosts[0].path.strip("/") or 0)
-    options["password"] = hosts[0].password
-    options["username"] = hosts[0].username or None
+    options["password"] = unquote(hosts[0].password or "") or None
+    options["username"] = unquote(hosts[0].username or "") or None
     addresses = [(host.hostname, host.port or 26379) for host in hosts]
     watched = Sentinel(addresses, socket_timeout=options["socket_timeout"])  # type: ignore[no-untyped-call]
     master: Redis = watched.master_for(sentinel_master(url), **options)  # type: ignore[no-untyped-call]
