@@ -2,7 +2,7 @@
 
 With one task running and one slot free, kombu 5.7.0 closes a channel a second time after its transport is gone, and
 the AttributeError ends the worker's main process. The guard answers with the connection parameters last seen instead.
-Bound to that version: tests/integration/test_broker_guard.py fails when kombu moves. Remove it when upstream is fixed.
+Bound to that version: a test fails when kombu moves. Remove it when upstream is fixed.
 """
 
 from typing import Any

@@ -5,6 +5,7 @@ process, which then forks its children, so connections are made where they are f
 """
 
 import logging
+import sys
 import time
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ from celery import signals
 from config import load, logs
 from config.celery import EXPIRE, SWEEP
 from config.notify import notify_systemd
+from config.settings import Settings
 from config.urls import connect, results_url
 from tasks import periodic
 from tasks.app import make_worker_app
@@ -24,11 +26,21 @@ from tasks.leases import Leases
 from tasks.messages import TASK_INGEST, from_message
 from tasks.waits import wait_seconds
 
-settings = load.load().settings
+STORE_TIMEOUT_SECONDS = 5.0
+EXIT_WRONG_SETTINGS = 78  # EX_CONFIG of sysexits.h; systemd does not restart on it
+
+
+def _settings() -> Settings:
+    try:
+        return load.load().settings
+    except load.SettingsError as error:  # Celery would print a traceback and exit with 1, and systemd start it again
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_WRONG_SETTINGS)
+
+
+settings = _settings()
 app = make_worker_app(settings)
 log = logs.get_logger(__name__)
-
-STORE_TIMEOUT_SECONDS = 5.0
 
 
 @cache
