@@ -24,8 +24,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,7 +63,7 @@ _MARK = "THUMBDROP_TEST_RUN"
 class MakeThumbdrop(Protocol):
     """What the fixture `make_thumbdrop` gives."""
 
-    def __call__(self, settings: str = SETTINGS, *, environ: Mapping[str, str] | None = None) -> "Thumbdrop": ...
+    def __call__(self, settings: str | None = SETTINGS, *, environ: Mapping[str, str] | None = None) -> "Thumbdrop": ...
 
 
 @pytest.fixture(scope="session")
@@ -83,12 +84,21 @@ def installed_program(installed: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def make_thumbdrop(installed_program: Path, tmp_path: Path) -> Iterator[MakeThumbdrop]:
-    """Makes a Thumbdrop in a new folder from the text of its settings; several in one test get a folder each."""
+    """Makes a Thumbdrop in a new folder from the text of its settings (None: no settings file, so all defaults).
+
+    Several in one test get a folder each.
+    """
+    with thumbdrops(installed_program, tmp_path) as make:
+        yield make
+
+
+@contextmanager
+def thumbdrops(program: Path, folder: Path) -> Iterator[MakeThumbdrop]:
+    """Do what `make_thumbdrop` does, for a fixture of another scope."""
     made: list[Thumbdrop] = []
 
-    def make(settings: str = SETTINGS, *, environ: Mapping[str, str] | None = None) -> Thumbdrop:
-        folder = tmp_path / f"td{len(made)}"
-        made.append(Thumbdrop(installed_program, folder, settings, environ or {}))
+    def make(settings: str | None = SETTINGS, *, environ: Mapping[str, str] | None = None) -> Thumbdrop:
+        made.append(Thumbdrop(program, folder / f"td{len(made)}", settings, environ or {}))
         return made[-1]
 
     try:
@@ -154,7 +164,7 @@ class Running:
 class Thumbdrop:
     """One installation: a folder with `thumbdrop.toml`, and by its settings `inbox` and `library`."""
 
-    def __init__(self, program: Path, folder: Path, settings: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, program: Path, folder: Path, settings: str | None, environ: Mapping[str, str]) -> None:
         self.program = program
         self.folder = folder
         self.inbox = folder / "inbox"
@@ -164,7 +174,8 @@ class Thumbdrop:
         # Nothing else of the test's environment: no THUMBDROP_CONFIG, no PYTHONPATH to the checkout.
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), _MARK: self._mark, **environ}
         self.inbox.mkdir(parents=True)
-        self.configure(settings)
+        if settings is not None:
+            self.configure(settings)
 
     def configure(self, settings: str) -> None:
         """Write the settings file; what runs already does not read it again."""
@@ -370,7 +381,7 @@ def _assert_thumbnail(
 def fitted(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
     """The size of an upright image after it was made to fit into a box, never enlarged."""
     scale = min(1.0, box[0] / width, box[1] / height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return max(1, floor(width * scale + 0.5)), max(1, floor(height * scale + 0.5))
 
 
 def path_in(library: Path, record: Mapping[str, Any], key: str) -> Path:
