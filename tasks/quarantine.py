@@ -8,15 +8,12 @@ get wrong: names here are hostile and may be taken, so what an entry is about st
 """
 
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from config.logs import get_logger
 from config.settings import Settings
 from tasks.archive import transfer
 from tasks.durable import (
@@ -29,38 +26,35 @@ from tasks.durable import (
     open_below,
     opened,
     place,
-    read_file,
     write_whole,
 )
 from tasks.errors import IngestError
-from tasks.library_names import NAME_MAX_BYTES, join_name, marked_name, split_name, split_path
+from tasks.library_names import split_name, split_path
 from tasks.library_tree import Tree, split_last
 from tasks.messages import Arrival
-from tasks.reason import Finding, from_bytes, to_bytes
-from tasks.records import RecordError, utc
-from tasks.source import Source, is_same_mtime, open_source
+from tasks.quarantine_entries import (
+    QUARANTINE,
+    REASON_SUFFIX,
+    Entry,
+    entries_in,
+    is_about,
+    places_for,
+    read_finding,
+    source_of,
+)
+from tasks.reason import Finding, to_bytes
+from tasks.records import utc
+from tasks.source import Source, open_source
 from tasks.walk import MAX_DEPTH, Visited, walk
 
-log = get_logger(__name__)
+__all__ = ["QUARANTINE", "REASON_SUFFIX", "Entry", "Quarantine", "RetryRefusedError"]
 
-QUARANTINE = "quarantine"
-REASON_SUFFIX = ".reason.json"
-_NAME_MAX_BYTES = NAME_MAX_BYTES - len(REASON_SUFFIX)
 # A longer file is moved without being read: hashing it could take longer than a task may.
 _HASH_MAX_BYTES = 1 << 30
 
 
 class RetryRefusedError(Exception):
     """A file could not go back to its inbox; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file in quarantine: where (relative to the library), what was found, and whether the file itself is here."""
-
-    path: str
-    finding: Finding
-    has_file: bool
 
 
 class Quarantine:
@@ -102,7 +96,7 @@ class Quarantine:
             return self._put_somewhere(finding, None if keep else source)
 
     def _put_somewhere(self, finding: Finding, source: Source | None) -> Entry | None:
-        for path in _places(finding.source):
+        for path in places_for(finding.source):
             folder, name = split_last(path)
             with suppress(NotADirectoryError, FileExistsError):  # a quarantined file stands in the way: try elsewhere
                 with self._tree.directory(folder, make=True) as dir_fd:
@@ -117,7 +111,7 @@ class Quarantine:
         raise FileExistsError(f"every name in quarantine is taken for {finding.source.path}")
 
     def _holds_same(self, dir_fd: int, name: str, finding: Finding) -> bool:
-        standing = _read(dir_fd, name)
+        standing = read_finding(dir_fd, name)
         if standing is None or standing.sha256 is None or standing.sha256 != finding.sha256:
             return False
         with suppress(OSError), opened(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd) as fd:
@@ -133,8 +127,8 @@ class Quarantine:
             create_whole(dir_fd, reason_name, content, self._tree.rights)
             os.fsync(dir_fd)
         except FileExistsError:
-            standing = _read(dir_fd, name)
-            if standing is None or _place_of(standing.source) != _place_of(finding.source) or exists(dir_fd, name):
+            standing = read_finding(dir_fd, name)
+            if standing is None or source_of(standing.source) != source_of(finding.source) or exists(dir_fd, name):
                 return False
             write_whole(dir_fd, reason_name, content, self._tree.rights)
         return True
@@ -161,28 +155,28 @@ class Quarantine:
         nothing_yet = suppress(FileNotFoundError)
         with self._tree.trouble("look through", QUARANTINE), nothing_yet, self._tree.directory(QUARANTINE) as root_fd:
             for here in walk(root_fd, depth=MAX_DEPTH + 1):
-                yield from _entries_in(here)
+                yield from entries_in(here)
 
     def find(self, inbox: str, path: str) -> Entry | None:
         """The newest entry about that path of that inbox."""
-        folders = dict.fromkeys(split_last(place)[0] for place in _places(Arrival(inbox, path, 0, 0)))
+        folders = dict.fromkeys(split_last(place)[0] for place in places_for(Arrival(inbox, path, 0, 0)))
         stem = split_name(split_last(path)[1])[0][:20]
         found: list[Entry] = []
         with self._tree.trouble("look through", QUARANTINE):
             for folder in folders:
                 with suppress(FileNotFoundError, NotADirectoryError), self._tree.directory(folder) as dir_fd:
                     here = Visited(dir_fd, -1, tuple(folder.split("/")[1:]))
-                    found += (one for one in _entries_in(here, stem) if _place_of(one.finding.source) == (inbox, path))
+                    found += (one for one in entries_in(here, stem) if source_of(one.finding.source) == (inbox, path))
         return max(found, key=lambda entry: entry.finding.quarantined_at, default=None)
 
     def reason_for(self, arrival: Arrival) -> Finding | None:
         """What was found about this very file (equal size and mtime) before: in keep mode it is then left alone."""
         with self._tree.trouble("look through", QUARANTINE):
-            for place_ in list(_places(arrival))[:2]:
+            for place_ in list(places_for(arrival))[:2]:
                 folder, name = split_last(place_)
                 with suppress(FileNotFoundError, NotADirectoryError), self._tree.directory(folder) as dir_fd:
-                    finding = _read(dir_fd, name)
-                    if finding is not None and _is_about(finding, arrival):
+                    finding = read_finding(dir_fd, name)
+                    if finding is not None and is_about(finding, arrival):
                         return finding
         return None
 
@@ -242,21 +236,6 @@ class Quarantine:
             folder = above
 
 
-def _places(arrival: Arrival) -> Iterator[str]:
-    """Where an arrival's file may be put, best first; the last ones are not below folders that may be files."""
-    *folders, own_name = split_path(arrival.path)
-    base = f"{QUARANTINE}/{arrival.inbox}"
-    folder = "/".join([base, *folders])
-    name = join_name(*split_name(own_name), _NAME_MAX_BYTES)
-    if not name.endswith(REASON_SUFFIX):  # nobody shall upload a reason
-        yield f"{folder}/{name}"
-    yield f"{folder}/{marked_name(name, arrival.id[:8], _NAME_MAX_BYTES)}"
-    for _ in range(8):
-        yield f"{folder}/{marked_name(name, secrets.token_hex(4), _NAME_MAX_BYTES)}"
-    for _ in range(8):
-        yield f"{base}/{marked_name(name, secrets.token_hex(4), _NAME_MAX_BYTES)}"
-
-
 def _take(source: Source, dir_fd: int, name: str, copy: str | None) -> bool:
     if copy is None:
         if not source.move_into(dir_fd, name):
@@ -284,38 +263,3 @@ def _return_below(root_fd: int, path: str, source: Source) -> bool:
         return transfer(source, dir_fd, rights, may_rename=True, to=lambda fd, copy: _take(source, fd, name, copy))
     finally:
         os.close(dir_fd)
-
-
-def _entries_in(here: Visited, prefix: str = "") -> Iterator[Entry]:
-    with os.scandir(here.fd) as names:
-        for one in names:
-            name = one.name.removesuffix(REASON_SUFFIX)
-            if name == one.name or name.startswith(".") or not name.startswith(prefix):
-                continue
-            finding = _read(here.fd, name)
-            if finding is not None:
-                yield Entry("/".join([QUARANTINE, *here.parts, name]), finding, exists(here.fd, name))
-
-
-def _read(dir_fd: int, name: str) -> Finding | None:
-    """The reason beside a name; None when there is none, or (with a line in the log) a damaged one."""
-    try:
-        return from_bytes(read_file(dir_fd, name + REASON_SUFFIX))
-    except FileNotFoundError:
-        return None
-    except (RecordError, IsADirectoryError) as error:
-        log.warning("quarantine.reason_damaged", name=name, error=str(error))
-        return None
-
-
-def _place_of(arrival: Arrival) -> tuple[str, str]:
-    return arrival.inbox, arrival.path
-
-
-def _is_about(finding: Finding, arrival: Arrival) -> bool:
-    source = finding.source
-    return (
-        _place_of(source) == _place_of(arrival)
-        and source.size_bytes == arrival.size_bytes
-        and is_same_mtime(source.mtime_ns, arrival.mtime_ns)
-    )

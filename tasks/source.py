@@ -6,29 +6,23 @@ leaves the inbox by a rename, which cannot hit another file unnoticed, and never
 The one thing a reader would get wrong: whatever is moved and turns out to be another file goes back.
 """
 
-import errno
 import os
-import pwd
-import re
-import secrets
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from tasks.durable import DIRECTORY, exists, hash_of, opened, place, rename_exclusive
-from tasks.errors import BlockedError, GoneError, IngestError, TransientError, from_os_error
-from tasks.library_names import marked_name, split_path
-from tasks.walk import MAX_DEPTH, walk
+from tasks.durable import DIRECTORY, exists, hash_of, place, rename_exclusive
+from tasks.errors import GoneError, IngestError, TransientError, from_os_error
+from tasks.inbox_trouble import NO_ROOM, REFUSED, may_write, meaning_of
+from tasks.leftovers import put_back, put_back_leftovers, removing_name
+from tasks.library_names import split_path
 
-REMOVING = re.compile(r"\.thumbdrop-removing-[0-9a-f]{16}")
+__all__ = ["Source", "is_same_mtime", "open_source", "put_back_leftovers"]
+
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NOT_A_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Source:
@@ -104,7 +98,7 @@ class Source:
             except FileNotFoundError:
                 return False
             except OSError as error:
-                if error.errno not in _NO_ROOM:
+                if error.errno not in NO_ROOM:
                     raise
                 # A full inbox must be possible to empty: without room for a directory the last look has to do.
                 return self._remove_directly()
@@ -127,12 +121,12 @@ class Source:
                 raise  # it is the target's directory that is gone
             return False
         except OSError as error:
-            if error.errno in _REFUSED and _may_write(target_fd):
+            if error.errno in REFUSED and may_write(target_fd):
                 raise self._meaning(error, "move") from error
             raise
         if self._is_this(target_fd, target):
             return True
-        _put_back(target_fd, target, self.dir_fd, self.name)
+        put_back(target_fd, target, self.dir_fd, self.name)
         return False
 
     def _move_aside_into(self, target_fd: int, target: str) -> bool:
@@ -166,7 +160,7 @@ class Source:
 
         What still stands there at the end, or after an error, goes back; after a crash `put_back_leftovers` does it.
         """
-        hidden = f".thumbdrop-removing-{secrets.token_hex(8)}"
+        hidden = removing_name()
         os.mkdir(hidden, 0o700, dir_fd=self.dir_fd)
         aside_fd = os.open(hidden, DIRECTORY | os.O_NOFOLLOW, dir_fd=self.dir_fd)
         try:
@@ -175,7 +169,7 @@ class Source:
         finally:
             if exists(aside_fd, self.name):
                 is_this = self._is_this(aside_fd, self.name)
-                _put_back(aside_fd, self.name, self.dir_fd, self.name)
+                put_back(aside_fd, self.name, self.dir_fd, self.name)
                 if is_this:  # our own renames are no change of the file
                     self._ctime_ns = os.fstat(self.fd).st_ctime_ns
             os.close(aside_fd)
@@ -195,7 +189,7 @@ class Source:
             raise self._meaning(error, operation) from error
 
     def _meaning(self, error: OSError, operation: str) -> IngestError:
-        return blocked(error, operation, self.path, self.dir_fd, self.name)
+        return meaning_of(error, operation, self.path, self.dir_fd, self.name)
 
 
 def is_same_mtime(one_ns: int, other_ns: int) -> bool:
@@ -244,7 +238,7 @@ def _step(dir_fd: int, folder: str, path: str) -> int:
     try:
         below = os.open(folder, DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
     except OSError as error:
-        raise blocked(error, "open", path, dir_fd, folder) from error
+        raise meaning_of(error, "open", path, dir_fd, folder) from error
     os.close(dir_fd)
     return below
 
@@ -255,7 +249,7 @@ def _open_file(dir_fd: int, name: str, path: str) -> int:
         _require_regular(os.stat(name, dir_fd=dir_fd, follow_symlinks=False), path)
         fd = os.open(name, _FILE, dir_fd=dir_fd)
     except OSError as error:
-        raise blocked(error, "open", path, dir_fd, name) from error
+        raise meaning_of(error, "open", path, dir_fd, name) from error
     try:
         _require_regular(os.fstat(fd), path)
     except BaseException:
@@ -269,73 +263,5 @@ def _require_regular(facts: os.stat_result, path: str) -> None:
         raise GoneError(f"could not open {path}: it is not a regular file, so it is left alone")
 
 
-def blocked(error: OSError, operation: str, path: str, dir_fd: int, name: str) -> IngestError:
-    """What an OSError about a name in the inbox stands for; a permission is explained by who owns what."""
-    if error.errno in _NOT_A_FILE:
-        return GoneError(
-            f"could not {operation} {path}: {name!r} is not a directory or file of its own: {error.strerror}"
-        )
-    if error.errno in _NO_ROOM:
-        # A full inbox must not pause the library, which is what a ResourceError would do.
-        return TransientError(f"could not {operation} {path}: {error.strerror} in the inbox", "free some space there")
-    if error.errno not in _REFUSED:
-        return from_os_error(error, operation, path)
-    facts = [f"its directory has {_rights(os.fstat(dir_fd))}"]
-    with suppress(OSError):
-        facts.insert(0, f"{name!r} has {_rights(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))}")
-    text = f"could not {operation} {path}: {error.strerror}: {', '.join(facts)}, we run as uid {os.geteuid()}"
-    return BlockedError(text, "give the thumbdrop user the right to read the file and to write its directory")
-
-
-def _rights(facts: os.stat_result) -> str:
-    owner = str(facts.st_uid)
-    with suppress(KeyError):
-        owner = f"{pwd.getpwuid(facts.st_uid).pw_name} ({owner})"
-    return f"mode {stat.S_IMODE(facts.st_mode):04o} and owner {owner}"
-
-
-def _may_write(dir_fd: int) -> bool:
-    return os.access(".", os.W_OK | os.X_OK, dir_fd=dir_fd, effective_ids=True)
-
-
 def _has_same_content(now: os.stat_result, then: os.stat_result) -> bool:
     return (now.st_ino, now.st_size, now.st_mtime_ns) == (then.st_ino, then.st_size, then.st_mtime_ns)
-
-
-def _put_back(aside_fd: int, name: str, dir_fd: int, own_name: str) -> None:
-    """Return a file to the inbox under its own name, or beside it when somebody has uploaded another meanwhile."""
-    wanted = own_name
-    while True:
-        try:
-            return place(aside_fd, name, dir_fd, wanted)
-        except FileExistsError:
-            wanted = marked_name(own_name, secrets.token_hex(4))
-
-
-def put_back_leftovers(root: Path, older_than_seconds: float, now: float | None = None) -> int:
-    """Return to an inbox what crashes have left in hidden removal directories; the number of files put back.
-
-    Only directories whose ctime is at least `older_than_seconds` before `now` (seconds since 1970, None: the clock):
-    younger ones are work going on. Files go back under their own name, or beside it when it is taken by now.
-    A missing root gives 0.
-    """
-    before, returned = (time.time() if now is None else now) - older_than_seconds, 0
-    with suppress(OSError), opened(os.fspath(root), DIRECTORY) as root_fd:
-        for here in walk(root_fd, _may_hold_leftovers, MAX_DEPTH + 1):
-            if REMOVING.fullmatch(here.name) and os.fstat(here.fd).st_ctime <= before:
-                returned += _empty_into_parent(here.fd, here.parent_fd, here.name)
-    return returned
-
-
-def _may_hold_leftovers(name: str) -> bool:
-    return not name.startswith(".") or bool(REMOVING.fullmatch(name))
-
-
-def _empty_into_parent(aside_fd: int, dir_fd: int, hidden: str) -> int:
-    returned = 0
-    with suppress(OSError):
-        for name in os.listdir(aside_fd):
-            _put_back(aside_fd, name, dir_fd, name)
-            returned += 1
-        os.rmdir(hidden, dir_fd=dir_fd)
-    return returned
