@@ -8,14 +8,13 @@ import pytest
 
 from ingesting import ingest, library_settings, publish, tree_of
 from needs import missing
-from straced import run_with, start_with
+from straced import held_at, run_to_end, run_with
 from tasks.archive import is_on_same_mount
 from tasks.durable import DIRECTORY, opened
 from tasks.library import Library
 from tasks.manifest import Manifest
 from tasks.source import Source, open_source
 from unprivileged import NOBODY, reachable_directory, run_as_nobody
-from waiting import wait_until
 
 
 @pytest.fixture
@@ -166,8 +165,8 @@ def test_a_plain_copy_takes_over_where_the_kernel_cannot_copy(
 def test_a_move_that_fails_takes_its_announcement_back(inbox: Path, root: Path) -> None:
     put(inbox, "photo.jpg")
     library_settings(root)
-    child = start_with(["renameat2:error=EIO"], INGEST, root, inbox)
-    assert "TransientError" in child.communicate(timeout=20)[1]
+    _, _, trouble = run_to_end(["renameat2:error=EIO"], INGEST, root, inbox)
+    assert "TransientError" in trouble
     assert manifest_at(Library(library_settings(root)), "beach/photo").original is None
     assert os.listdir(inbox) == ["photo.jpg"]
 
@@ -231,12 +230,12 @@ def test_a_file_that_is_no_longer_the_one_that_was_read_stays_and_nothing_is_arc
 def test_a_file_swapped_in_at_the_very_moment_of_the_move_goes_back(inbox: Path, root: Path) -> None:
     put(inbox, "photo.jpg")
     library_settings(root)
-    child = start_with(["renameat2:delay_enter=700000"], INGEST, root, inbox)
     manifest = root / "manifests/beach/photo.json"
-    # Announced first, moved second: from here on the child waits in its rename.
-    wait_until(lambda: manifest.exists() and b"originals/" in manifest.read_bytes(), "the original is announced")
-    os.replace(put(inbox, ".upload", b"another"), inbox / "photo.jpg")
-    assert child.communicate(timeout=20)[0].strip() == "None"
+    with held_at("renameat2", INGEST, root, inbox) as move:
+        # Announced first, moved second.
+        move.wait(lambda: manifest.exists() and b"originals/" in manifest.read_bytes())
+        os.replace(put(inbox, ".upload", b"another"), inbox / "photo.jpg")
+        assert move.release().strip() == "None"
     assert tree_of(inbox, hidden=True) == {"photo.jpg": b"another"}
     assert not [name for name in tree_of(root) if name.startswith("originals")]
     assert manifest_at(Library(library_settings(root)), "beach/photo").original is None
@@ -246,11 +245,11 @@ def test_a_file_that_changes_while_it_is_copied_is_not_archived(inbox: Path, roo
     file = put(inbox, "photo.jpg", b"x" * 1_000_000)
     os.link(file, tmp_path / "second")
     library_settings(root)
-    child = start_with(["copy_file_range:delay_enter=700000"], INGEST, root, inbox)
-    wait_until(lambda: list(root.glob("originals/beach/.thumbdrop-*.tmp")), "the copy has begun")
-    with file.open("r+b") as writer:
-        writer.write(b"still being written")
-    assert child.communicate(timeout=20)[0].strip() == "None"
+    with held_at("copy_file_range", INGEST, root, inbox) as copy:
+        copy.wait(lambda: list(root.glob("originals/beach/.thumbdrop-*.tmp")))
+        with file.open("r+b") as writer:
+            writer.write(b"still being written")
+        assert copy.release().strip() == "None"
     assert os.listdir(inbox) == ["photo.jpg"]
     assert os.listdir(root / "originals/beach") == []
 
@@ -259,8 +258,8 @@ def test_a_copy_that_differs_from_its_source_is_thrown_away(inbox: Path, root: P
     """A copy that stopped short for no reason that anybody noticed."""
     os.link(put(inbox, "photo.jpg", b"x" * 3_000_000), tmp_path / "second")
     library_settings(root)
-    child = start_with(["copy_file_range:retval=3000000"], INGEST, root, inbox)
-    assert "TransientError" in child.communicate(timeout=20)[1]
+    _, _, trouble = run_to_end(["copy_file_range:retval=3000000"], INGEST, root, inbox)
+    assert "TransientError" in trouble
     assert os.listdir(inbox) == ["photo.jpg"]
     assert os.listdir(root / "originals/beach") == []
 

@@ -13,23 +13,22 @@ import pytest
 import ingesting
 from ingesting import ingest, library_settings, tree_of
 from needs import ROOT, need
-from straced import start_with
+from straced import run_to_end
 from tasks.housekeeping import put_back_leftovers, sweep_claims, sweep_temporaries
 from tasks.library import Library
 
 CONTENT = b"photo" * 1000
 # Every call by which anything becomes visible, moves or goes; it is killed as it enters the call.
 CALLS = ("renameat", "renameat2", "linkat", "unlinkat")
-KILLED = -9
+KILLED = (-9, 128 + 9)
 
 
 def killed_at(call: str, number: int, root: Path, inbox: Path) -> bool:
     """Ingest photo.jpg and die on entering that call for the `number`th time; False when there were not so many."""
     code = Path(ingesting.__file__).read_text()
-    child = start_with([f"{call}:signal=KILL:when={number}"], code, root, inbox, b"photo.jpg".hex())
-    _, trouble = child.communicate(timeout=30)
-    assert child.returncode in (0, KILLED, 128 + 9), trouble
-    return child.returncode != 0
+    status, _, trouble = run_to_end([f"{call}:signal=KILL:when={number}"], code, root, inbox, b"photo.jpg".hex())
+    assert status in (0, *KILLED), trouble
+    return status != 0
 
 
 def assert_whole(root: Path, inbox: Path) -> None:

@@ -12,11 +12,10 @@ import pytest
 
 from ingesting import INBOX, library_settings, manifest_of, renditions_of
 from needs import ROOT
-from straced import run_with, start_with
+from straced import held_at, run_with
 from tasks.errors import TransientError
 from tasks.library import Library
 from tasks.messages import Arrival
-from waiting import wait_until
 
 ONE, OTHER = "1" * 64, "2" * 64
 CLOSE = "1" * 10 + "3" * 54  # shares its first eight digits with ONE
@@ -162,18 +161,16 @@ def test_a_stem_that_the_file_system_refuses_is_made_plain(root: Path) -> None:
     assert printed.split() == ["beach/a_b", "beach/a_b", "beach/a_b~22222222"]
 
 
+CLAIM_AS_OTHER = CLAIM.replace('("1" * 64, "1" * 64, "2" * 64)', '("2" * 64,)')
+
+
 def test_a_name_committed_between_the_look_and_the_claim_is_not_taken(root: Path, library: Library) -> None:
     """Another worker's claim is dropped after its manifest stands, so a new claim alone proves nothing."""
     assert library.claim("beach", "photo", ONE) == "beach/photo"
-    child = start_with(
-        ["linkat:delay_enter=1000000:when=1"],
-        CLAIM.replace('("1" * 64, "1" * 64, "2" * 64)', '("2" * 64,)'),
-        root,
-        "photo",
-    )
-    wait_until(lambda: list((root / "manifests/beach").glob(".thumbdrop-*.tmp")), "the other one is about to claim")
-    commit(library, "beach/photo", ONE)
-    assert child.communicate(timeout=20)[0].split() == ["beach/photo~22222222"]
+    with held_at("linkat", CLAIM_AS_OTHER, root, "photo") as claim:
+        claim.wait(lambda: list((root / "manifests/beach").glob(".thumbdrop-*.tmp")))
+        commit(library, "beach/photo", ONE)
+        assert claim.release().split() == ["beach/photo~22222222"]
     assert claims(root) == [".photo~22222222.claim"]
 
 

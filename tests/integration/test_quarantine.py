@@ -12,7 +12,7 @@ import pytest
 from config.settings import Settings
 from ingesting import INBOX, arrival_of, library_settings, tree_of
 from needs import missing
-from straced import run_with, start_with
+from straced import run_to_end, run_with
 from tasks.errors import InputError, Reason, ResourceError
 from tasks.messages import Arrival
 from tasks.quarantine import Entry, Quarantine, RetryRefusedError
@@ -353,13 +353,12 @@ def test_killed_on_the_way_a_file_is_never_in_quarantine_without_its_reason(
 ) -> None:
     for number in range(1, 20):
         put(inbox, "photo.jpg", str(number).encode())
-        child = start_with([f"{call}:signal=KILL:when={number}"], PUT, root, inbox)
-        _, trouble = child.communicate(timeout=30)
+        status, _, trouble = run_to_end([f"{call}:signal=KILL:when={number}"], PUT, root, inbox)
         put_back_leftovers(inbox, 0, time.time() + 1)
         for name in tree_of(root):
             if not name.endswith(".reason.json"):
                 assert (root / f"{name}.reason.json").exists()
-        if child.returncode == 0:
+        if status == 0:
             assert number > 1
             return
         assert "Traceback" not in trouble

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from ingesting import tree_of
 from needs import missing
-from straced import run_with, start_with
+from straced import held_at, run_with
 from tasks.errors import BlockedError, GoneError, TransientError
-from tasks.source import REMOVING, Source, is_same_mtime, open_source, put_back_leftovers
+from tasks.leftovers import REMOVING
+from tasks.source import Source, is_same_mtime, open_source, put_back_leftovers
 from unprivileged import NOBODY, reachable_directory, run_as_nobody
-from waiting import wait_until
 
 LATER = 10**10
 STRANGE_NAMES = [
@@ -134,7 +135,7 @@ def test_a_file_that_is_gone_is_not_removed(inbox: Path) -> None:
         assert not source.remove()
 
 
-REMOVE_SLOWLY = """
+REMOVE = """
     import sys
     from pathlib import Path
     from tasks.source import open_source
@@ -143,29 +144,39 @@ REMOVE_SLOWLY = """
 """
 
 
-def removing(inbox: Path) -> bool:
-    return any(REMOVING.fullmatch(name) for name in os.listdir(inbox))
+def held_aside(inbox: Path) -> list[Path]:
+    return [inbox / name for name in os.listdir(inbox) if REMOVING.fullmatch(name)]
 
 
 def test_a_file_uploaded_between_the_last_look_and_the_removal_goes_back(inbox: Path) -> None:
     put(inbox, "photo.jpg", b"old")
-    child = start_with(["rename,renameat,renameat2:delay_enter=600000"], REMOVE_SLOWLY, inbox)
-    wait_until(lambda: removing(inbox), "the removal has begun")
-    os.replace(put(inbox, "upload", b"new"), inbox / "photo.jpg")
-    assert child.communicate(timeout=20)[0].strip() == "False"
+    with held_at("renameat", REMOVE, inbox) as removal:
+        removal.wait(lambda: held_aside(inbox))
+        os.replace(put(inbox, "upload", b"new"), inbox / "photo.jpg")
+        assert removal.release().strip() == "False"
     assert (inbox / "photo.jpg").read_bytes() == b"new"
     assert names_in(inbox) == ["photo.jpg"]
 
 
 def test_an_upload_during_a_removal_stays(inbox: Path) -> None:
     put(inbox, "photo.jpg", b"old")
-    child = start_with(["unlink,unlinkat,renameat2:delay_enter=600000"], REMOVE_SLOWLY, inbox)
-    hidden = wait_until(lambda: [n for n in os.listdir(inbox) if REMOVING.fullmatch(n)], "the removal has begun")
-    held = inbox / hidden[0] / "photo.jpg"
-    wait_until(held.exists, "the file is held aside")
-    put(inbox, "photo.jpg", b"second")
-    assert child.communicate(timeout=20)[0].strip() == "True"
+    with held_at("unlinkat", REMOVE, inbox) as removal:
+        removal.wait(lambda: held_aside(inbox) and not (inbox / "photo.jpg").exists())
+        put(inbox, "photo.jpg", b"second")
+        assert removal.release().strip() == "True"
     assert (inbox / "photo.jpg").read_bytes() == b"second"
+    assert names_in(inbox) == ["photo.jpg"]
+
+
+def test_a_write_through_an_open_handle_during_a_removal_brings_the_file_back(inbox: Path) -> None:
+    file = put(inbox, "photo.jpg", b"old")
+    with file.open("ab") as writer, held_at("renameat", REMOVE, inbox) as removal:
+        removal.wait(lambda: held_aside(inbox))
+        writer.write(b" and more")
+        writer.flush()
+        assert removal.release().strip() == "False"
+    assert file.read_bytes() == b"old and more"
+    assert names_in(inbox) == ["photo.jpg"]
 
 
 def leave_behind(inbox: Path, folder: str, name: str, content: bytes) -> Path:
@@ -320,23 +331,13 @@ def test_without_renameat2_a_file_moves_just_as_safely(inbox: Path, tmp_path: Pa
 
 def test_a_file_that_was_swapped_in_during_the_move_goes_back(inbox: Path, tmp_path: Path) -> None:
     put(inbox, "photo.jpg", b"old")
-    (tmp_path / "taken.jpg").touch()
-    child = start_with(["renameat2:delay_enter=600000:when=2"], MOVE, inbox, tmp_path)
-    wait_until(lambda: _waits_in_renameat2(child.pid), "the move is under way", seconds=15)
-    os.replace(put(inbox, "upload", b"new"), inbox / "photo.jpg")
-    assert child.communicate(timeout=20)[0].split() == ["taken", "False"]
-    assert (inbox / "photo.jpg").read_bytes() == b"new"
+    with held_at("renameat2", MOVE, inbox, tmp_path) as move:
+        move.wait(lambda: move.has_open(inbox / "photo.jpg"))
+        os.replace(put(inbox, "upload", b"new"), inbox / "photo.jpg")
+        assert move.release().split() == ["False", "False"]
+    assert tree_of(inbox) == {"photo.jpg": b"new"}
+    assert not (tmp_path / "taken.jpg").exists()
     assert not (tmp_path / "free.jpg").exists()
-
-
-def _waits_in_renameat2(strace_pid: int) -> bool:
-    # strace itself sleeps for the tracee, which stands still in a tracing stop ("t") for as long as that.
-    children = Path(f"/proc/{strace_pid}/task/{strace_pid}/children").read_text().split()
-    states = []
-    for _ in range(20):
-        states += [Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in children]
-        time.sleep(0.01)
-    return bool(states) and set(states) == {"t"}
 
 
 @pytest.mark.parametrize(
