@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from watcher import commands_ask, commands_quarantine, commands_run
+from watcher.commands_ask import check, config, status, why
+from watcher.commands_quarantine import quarantine
+from watcher.commands_run import scan, up, watch, worker
 
 FOUND_SOMETHING_WRONG = 1
 WRONG_SETTINGS = 78  # EX_CONFIG of sysexits.h; systemd does not restart on it
@@ -21,6 +23,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         from config.load import SettingsError  # noqa: PLC0415 - pydantic takes longer to load than --help to print
+        from tasks.errors import IngestError  # noqa: PLC0415
         from watcher.embedded import EmbeddedError  # noqa: PLC0415
 
         try:
@@ -30,6 +33,9 @@ class _Commands(click.Group):
             sys.exit(WRONG_SETTINGS)
         except EmbeddedError as error:
             click.echo(f"thumbdrop: {error}", err=True)
+            sys.exit(FOUND_SOMETHING_WRONG)
+        except IngestError as error:
+            click.echo(f"thumbdrop: {error.message}\nto do: {error.hint}", err=True)
             sys.exit(FOUND_SOMETHING_WRONG)
 
 
@@ -42,7 +48,7 @@ def main() -> None:
     """
 
 
-for _command in (*commands_run.COMMANDS, *commands_ask.COMMANDS, commands_quarantine.quarantine):
+for _command in (up, watch, worker, scan, status, why, quarantine, check, config):
     main.add_command(_command)
 
 

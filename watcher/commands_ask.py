@@ -39,7 +39,7 @@ def why(path: str, *, as_json: bool, config: Path | None) -> None:
     """
     from watcher.printing import say_json, say_labelled
     from watcher.story import tell
-    from watcher.story_facts import gather
+    from watcher.story_search import gather
 
     story = tell(gather(load_settings(config).settings, path))
     if as_json:
@@ -109,6 +109,3 @@ def init(file: Path | None) -> None:
         raise click.ClickException(f"{file} is there already; it was left as it is") from None
     except OSError as error:
         raise click.ClickException(f"could not write {file}: {error.strerror}") from error
-
-
-COMMANDS = (status, why, check, config)

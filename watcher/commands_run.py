@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from watcher.printing import Lines
 
+BROKER_SECONDS = 5.0
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
@@ -41,7 +42,10 @@ def up(inbox: Path | None, library: Path | None, workers: int | None, config: Pa
     loaded = load_settings(config, overrides)
     lines, count = Lines(), workers or available_cpus()
     welcome = partial(_welcome, lines, loaded.settings, count)
-    sys.exit(standalone.up(loaded, count, is_changed=bool(inbox or library), say=lines.say, welcome=welcome))
+    try:
+        sys.exit(standalone.up(loaded, count, is_changed=bool(inbox or library), say=lines.say, welcome=welcome))
+    except OSError as error:  # directories or state that cannot be made
+        raise click.ClickException(str(error)) from error
 
 
 def _welcome(lines: "Lines", settings: "Settings", workers: int, file: Path | None) -> None:
@@ -115,14 +119,21 @@ def scan(*, wait: bool, config: Path | None) -> None:
     """Publish what stands in the inboxes now; exit code 1 if anything was quarantined."""
     from redis import RedisError
 
+    from config.addresses import masked
     from config.logs import configure
-    from watcher.asking import explain
+    from config.urls import broker_url
+    from watcher.asking import ask, explain
     from watcher.progress import shown_progress
     from watcher.scan import scan_once
+    from watcher.status import reach_broker
     from watcher.wording import counted
 
     settings = load_settings(config).settings
     configure("WARNING")  # where no watcher runs, this process is one for a while
+    broker = ask(lambda: reach_broker(settings), BROKER_SECONDS)
+    if broker.error:
+        text = f"nothing can be published, the broker {masked(broker_url(settings))} is away: {broker.error}"
+        raise click.ClickException(f"{text}; `thumbdrop status` shows what is down")
     try:
         with shown_progress() as show:
             result = scan_once(settings, wait, show)
@@ -131,13 +142,10 @@ def scan(*, wait: bool, config: Path | None) -> None:
     if wait:
         click.echo(f"{result.done} done, {result.quarantined} quarantined, {result.waiting} waiting")
     else:
-        click.echo(f"{counted(result.published, 'file')} published")
+        click.echo(f"{counted(result.published, 'file')} found; what is still to do goes to the workers")
     sys.exit(1 if result.quarantined else 0)
 
 
 def available_cpus() -> int:
     """Count the CPUs that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-COMMANDS = (up, watch, worker, scan)

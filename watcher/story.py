@@ -1,4 +1,4 @@
-"""`thumbdrop why`: what became of one file, told from the facts. Pure; watcher/story_facts.py finds the facts.
+"""`thumbdrop why`: what became of one file, told from the facts. Pure; watcher/story_search.py finds them.
 
 What a reader would get wrong: the order of the questions below is the order in which the watcher and the worker ask
 them, and what stands in the inbox now comes before what happened to an earlier file of the same name.
@@ -7,9 +7,9 @@ them, and what stands in the inbox now comes before what happened to an earlier 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from watcher.story_facts import Done, Facts, Quarantined
 from watcher.wording import counted, roughly
 
-Kind = Literal["file", "link", "directory", "special", "missing"]
 State = Literal[
     "outside", "offline", "blocked", "not_a_file", "ignored", "in_flight", "done", "quarantined", "retrying", "paused",
     "settling", "due", "unwatched", "unknown",
@@ -35,66 +35,6 @@ _NOT_A_FILE = {
     "directory": "it is a directory; ask about a file in it",
     "special": "it is a FIFO, socket or device, which are left alone",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """An ingested image that this path was the source of; its files by their full paths."""
-
-    inbox: str
-    source: str  # its path below the inbox
-    slot: str
-    ingested_at: str
-    thumbnails: tuple[str, ...]
-    original: str | None
-    manifest: str
-    is_this_very_file: bool  # the file that stands in the inbox now, not an earlier one of the same name
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A file set aside; `file` is None when it stayed in its inbox (after = "keep"), `reason_file` is a full path."""
-
-    reason: str
-    message: str
-    hint: str
-    attempts: int
-    at: str
-    file: str | None
-    reason_file: str
-    is_this_very_file: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything that is known of one path; times are Unix times in seconds."""
-
-    path: str  # as it is shown
-    now: float
-    inbox: str = ""  # "" when the path leads into none
-    kind: Kind = "missing"
-    disk_error: str = ""  # the disk did not answer, so nothing of it is known
-    blocked_why: str = ""  # rights stand in the way of a look
-    offline_why: str = ""
-    ignored_why: str = ""
-    settle_why: str = ""
-    settle_seconds: float = 0.0
-    has_watcher: bool = True
-    store_error: str = ""
-    lease: str = ""
-    lease_age_seconds: float = 0.0
-    is_kept: bool = False
-    reason: str = ""  # of the retry record
-    message: str = ""
-    tries: int = 0
-    attempts: int = 0
-    first_at: float | None = None
-    not_before: float | None = None
-    paused: dict[str, str] | None = None
-    arrival_id: str = ""
-    last_outcome: dict[str, Any] | None = None  # what the result store has for the arrival
-    done: tuple[Done, ...] = ()  # the newest first
-    quarantined: tuple[Quarantined, ...] = ()  # the newest first
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,13 @@ def test_a_settings_file_that_is_not_there_is_wrong_settings(folder: Path) -> No
     assert thumbdrop("status", "--config", "nowhere.toml", cwd=folder).returncode == 78
 
 
+def test_directories_that_cannot_be_made_are_an_error_and_no_traceback(folder: Path) -> None:
+    done = thumbdrop("up", "--inbox", "/proc/nowhere/inbox", cwd=folder)
+    assert done.returncode == 1
+    assert "/proc/nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_config_init_writes_a_file_that_is_valid_and_never_overwrites(folder: Path) -> None:
     assert thumbdrop("config", "init", "new.toml", cwd=folder).returncode == 0
     assert thumbdrop("config", "show", "--config", "new.toml", cwd=folder).returncode == 0

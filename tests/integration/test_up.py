@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from servers import die_with_pytest
+from servers import RedisServer, die_with_pytest
 from waiting import wait_until
 
 READY_SECONDS = 25.0
@@ -153,3 +153,16 @@ def test_settings_that_turn_wrong_end_everything_with_78(tmp_path: Path, ups: li
     os.kill(part(up, "watcher.cli watch"), signal.SIGKILL)
     assert up.process.wait(25) == 78
     assert "library.quality" in up.output
+
+
+def test_with_an_outside_broker_it_runs_no_redis_of_its_own(
+    tmp_path: Path, ups: list[Up], redis_server: RedisServer
+) -> None:
+    redis_server.flush()
+    (tmp_path / "thumbdrop.toml").write_text(f'[broker]\nurl = "{redis_server.broker_url}"\n')
+    up = Up(tmp_path)
+    ups.append(up)
+    up.wait_until_ready()
+    assert not any("redis-server" in line for line in up.parts().values())
+    up.process.terminate()
+    assert up.process.wait(20) == 0

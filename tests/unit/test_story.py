@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from watcher.story import Done, Facts, Kind, Quarantined, Story, tell
+from watcher.story import Story, tell
+from watcher.story_facts import Done, Facts, Kind, Quarantined
 
 NOW = 1_700_000_000.0
 DONE = Done(

@@ -22,7 +22,7 @@ from tasks.slots import manifest_path
 from tasks.source import open_source
 from waiting import wait_until
 from watcher.story import Story, tell
-from watcher.story_facts import gather
+from watcher.story_search import gather
 
 SHA256 = "a" * 64
 

@@ -1,0 +1,57 @@
+"""What Redis remembers of one file, for `thumbdrop why`: lease, retry record, last outcome, pause."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from config.settings import Settings
+from config.urls import connect, results_url
+from tasks.leases import PUBLISHED_SECONDS, WORKING_MARGIN_SECONDS, Leases
+from tasks.messages import Arrival
+from watcher.story_facts import Facts
+
+_STORE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    state: str
+    age_seconds: float
+
+
+def add_from_store(settings: Settings, facts: Facts, arrival: Arrival | None) -> Facts:
+    """Add what Redis remembers. Raises RedisError."""
+    with connect(results_url(settings), _STORE_SECONDS) as redis:
+        leases = Leases(redis, settings.limits.task_time_seconds)
+        reports = leases.reports([facts.inbox])
+        facts = replace(facts, has_watcher=facts.inbox in reports, paused=leases.paused())
+        if arrival is None:
+            return facts
+        record, lease = leases.record(arrival), _lease(settings, leases, arrival)
+        return replace(
+            facts,
+            now=leases.now_ms() / 1000,
+            lease=lease.state,
+            lease_age_seconds=lease.age_seconds,
+            is_kept=facts.is_kept or leases.is_kept(arrival),
+            reason=record.reason,
+            message=record.message,
+            tries=record.tries,
+            attempts=record.attempts,
+            first_at=record.first_at,
+            not_before=record.not_before,
+            last_outcome=_last_outcome(leases, arrival),
+        )
+
+
+def _lease(settings: Settings, leases: Leases, arrival: Arrival) -> _Lease:
+    (state,) = leases.states([arrival.id])
+    whole = PUBLISHED_SECONDS if state == "published" else settings.limits.task_time_seconds + WORKING_MARGIN_SECONDS
+    left_ms = leases.redis.pttl(f"thumbdrop:lease:{arrival.id}")
+    return _Lease(state, max(0.0, whole - left_ms / 1000))
+
+
+def _last_outcome(leases: Leases, arrival: Arrival) -> dict[str, Any] | None:
+    """Read what Celery stored under the arrival id, the task id (celery.backends.base, key `celery-task-meta-<id>`)."""
+    text = leases.redis.get(f"celery-task-meta-{arrival.id}")
+    return None if text is None else dict(json.loads(text))
