@@ -215,6 +215,8 @@ class Inbox:
 
     def _pulled(self, pulled: Pulled, now: float, now_ns: int) -> None:
         for sighting in pulled.sightings:
+            if pulled.walk == _SUBTREE:
+                self._looks.note_announced(sighting.path)
             if sighting.path not in self._looks.pending:
                 self._looks.saw(sighting, None, now, now_ns)
         if pulled.walk == _SUBTREE:

@@ -65,11 +65,15 @@ class Looks:
 
     def announce(self, path: str, event: Event, now: float) -> bool:
         """An event told of a path; False when there is no room to remember it."""
+        self.note_announced(path)
+        return self.pending.hint(path, event, now)
+
+    def note_announced(self, path: str) -> None:
+        """Remember that an event told of a path, or of a directory above it that had just appeared."""
         self._announced[path] = None
         self._announced.move_to_end(path)
         if len(self._announced) > REMEMBERED_EVENTS:
             self._announced.popitem(last=False)
-        return self.pending.hint(path, event, now)
 
     def retry(self, arrival: Arrival, now: float) -> bool:
         """An arrival's wait has ended: look whether it still stands there; False when there is no room."""

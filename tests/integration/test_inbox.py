@@ -185,6 +185,17 @@ def test_a_file_that_no_event_announced_is_counted_as_missed_when_a_scan_finds_i
     assert rig.report()["missed_events"] == 1
 
 
+def test_a_file_in_a_directory_that_just_appeared_was_announced_by_it(rig: Rig, tmp_path: Path) -> None:
+    rig.online()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.jpg").write_bytes(b"x")
+    (tmp_path / "outside").rename(rig.root / "moved in")
+    rig.wait_ready("moved in/a.jpg")
+    stat = (rig.root / "moved in/a.jpg").stat()
+    rig.inbox.answered(Arrival("inbox", "moved in/a.jpg", stat.st_size, stat.st_mtime_ns), published=True)
+    assert rig.report()["missed_events"] == 0
+
+
 def test_a_retry_whose_file_is_gone_or_changed_is_forgotten(rig: Rig) -> None:
     rig.online()
     gone = Arrival("inbox", "gone.jpg", 1, 2)
