@@ -103,6 +103,11 @@ class Watcher:
         """Whether nothing is left to look at, to publish or in flight."""
         return self.publisher.is_quiet and all(inbox.is_idle for inbox in self.inboxes.values())
 
+    @property
+    def has_offered_all(self) -> bool:
+        """Whether everything was looked at, and published unless something stands against it."""
+        return self.publisher.has_answered and all(inbox.is_idle for inbox in self.inboxes.values())
+
     def run(self) -> None:
         """Step until told to stop, then stop in order."""
         self.publisher.start()

@@ -153,7 +153,12 @@ class Publisher:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is offered, in flight or waiting to be picked up."""
-        return self._offered == self._answered and not (self._answers or self.in_flight)
+        return self.has_answered and not self.in_flight
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether every offer was answered and every answer picked up."""
+        return self._offered == self._answered and not self._answers
 
     @property
     def held(self) -> frozenset[str]:

@@ -56,7 +56,7 @@ def scan_once(settings: Settings, wait: bool, progress: Callable[[Progress], Non
     with _watching(settings, leases) as watcher:
         if wait:
             return follow.to_the_end(progress)
-        while watcher is not None and not all(inbox.is_idle for inbox in watcher.inboxes.values()):
+        while watcher is not None and not watcher.has_offered_all:
             time.sleep(POLL_SECONDS)
     return ScanResult(follow.total, 0, 0, 0)
 
