@@ -12,6 +12,7 @@ from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
+from kombu.exceptions import KombuError
 
 from config import load, logs
 from config.celery import EXPIRE, SWEEP
@@ -27,6 +28,7 @@ from tasks.messages import TASK_INGEST, from_message
 from tasks.waits import wait_seconds
 
 STORE_TIMEOUT_SECONDS = 5.0
+FIRST_ROUND_EXPIRES_SECONDS = 300
 EXIT_WRONG_SETTINGS = 78  # EX_CONFIG of sysexits.h; systemd does not restart on it
 
 
@@ -73,7 +75,7 @@ def expire() -> dict[str, int]:
 
 
 def _periodic(job: str, found: dict[str, int]) -> dict[str, int]:
-    _leases().redis.hset("thumbdrop:beat", job, int(time.time()))
+    _leases().note_job(job, time.time())
     log.info(f"housekeeping.{job}", **found)
     return found
 
@@ -81,11 +83,19 @@ def _periodic(job: str, found: dict[str, int]) -> dict[str, int]:
 @signals.setup_logging.connect
 def _own_logging(loglevel: int | str | None = None, **_: Any) -> None:
     logs.configure(logging.getLevelName(loglevel) if isinstance(loglevel, int) else loglevel or "INFO")
-    for name in (
-        "celery.worker.strategy",
-        "celery.app.trace",
-    ):  # they repeat what tasks/ingest.py says, without the file
+    # What they say at INFO, we say with the file's name.
+    for name in ("celery.worker", "celery.apps", "celery.beat", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@signals.beat_init.connect
+def _first_round(**_: Any) -> None:
+    """Do the periodic jobs once at the start: what a power cut left is swept now, and `status` need not wait to see beat."""
+    try:
+        for job in (sweep, expire):
+            job.apply_async(expires=FIRST_ROUND_EXPIRES_SECONDS)
+    except (KombuError, OSError) as error:
+        log.warning("broker.unreachable", error=error)
 
 
 @signals.worker_process_init.connect

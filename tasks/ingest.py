@@ -142,8 +142,8 @@ class Ingest:
             finding = self._quarantine.reason_for(work.arrival)
             if finding is not None:
                 return {"outcome": "quarantined", "reason": finding.reason}
-        sha256 = source.sha256()
         for slot, manifest in self._library.manifests_of(work.arrival.inbox, work.arrival.path).items():
+            sha256 = source.sha256()  # read only for a source that brought something before, and then once
             if manifest.sha256 == sha256 and self._library.is_complete(manifest, self._fingerprint):
                 return self._duplicate(work, source, slot, sha256)
         return None
@@ -204,7 +204,7 @@ class Ingest:
         if isinstance(why, TruncatedError) and self._has_waited_enough(work):
             why = InputError(why.reason, why.message, why.hint)
         if not isinstance(why, InputError):
-            return self._put_off(work, why, failed="superseded" if isinstance(why, SupersededError) else "")
+            return self._put_off(work, why)
         try:
             self._set_aside(work, why)
         except IngestError as trouble:
@@ -224,7 +224,7 @@ class Ingest:
     def _set_aside(self, work: Work, why: InputError) -> None:
         with open_source(work.inbox.path, work.arrival.path) as source:
             self._refuse_another(work, source)
-            self._quarantine.put(
+            entry = self._quarantine.put(
                 work.arrival,
                 source,
                 why,
@@ -232,8 +232,12 @@ class Ingest:
                 first_seen_at=work.record.first_at,
                 keep=work.stays,
             )
+        if entry is None:
+            raise SupersededError(f"{work.arrival.path} changed before it could be set aside")
 
     def _put_off(self, work: Work, why: IngestError, *, failed: str = "") -> Outcome:
+        if isinstance(why, SupersededError):
+            failed = "superseded"
         tries = work.record.tries if work.record.reason == why.reason else 0
         wait = wait_seconds(why, tries, self._settings.watcher.rescan_seconds)
         try:

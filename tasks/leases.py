@@ -13,6 +13,7 @@ Redis's own clock. Every change of state is one Lua script, so two watchers or t
     thumbdrop:holder:<inbox>   token of the watcher that holds the inbox; expires
     thumbdrop:report:<inbox>   what that watcher last said of itself; expires
     thumbdrop:scan:<inbox>     somebody wants a scan; expires
+    thumbdrop:beat             hash: when each periodic job last ran
 
 Limits: the working lease's token is the message's, so two deliveries of one message count as one holder only while
 the first still runs; the script lets the second in no earlier than the lease ends.
@@ -253,6 +254,23 @@ class Leases:
     def counts(self) -> dict[str, int]:
         """Outcomes since this Redis was started: {"done": n, "duplicate": n, "quarantined": n, ...}."""
         return {name: int(value) for name, value in self.redis.hgetall("thumbdrop:counts").items()}
+
+    def lease_seconds(self, arrival: Arrival) -> float:
+        """How long the arrival's lease lasts yet; 0 when it has none."""
+        left_ms: int = self.redis.pttl(_lease(arrival.id))
+        return max(0, left_ms) / 1000
+
+    def reconsider(self, arrival: Arrival) -> None:
+        """Forget that a kept file is done: somebody wants it tried again."""
+        self.redis.srem(_keys(arrival.inbox, "kept")[0], arrival.id)
+
+    def note_job(self, job: str, at: float) -> None:
+        """Remember when a periodic job last ran (Unix time)."""
+        self.redis.hset("thumbdrop:beat", job, int(at))
+
+    def jobs(self) -> dict[str, float]:
+        """Periodic job -> Unix time of its last run."""
+        return {job: float(at) for job, at in self.redis.hgetall("thumbdrop:beat").items()}
 
     def report(self, inbox: str, text: dict[str, Any], seconds: float) -> None:
         """Leave what the watcher says of itself and this inbox; it fades after `seconds` without another."""

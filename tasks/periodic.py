@@ -24,7 +24,10 @@ def sweep(settings: Settings) -> dict[str, int]:
     library = settings.library.path
     emptied = [inbox.path for inbox in settings.inbox if inbox.after != "keep"]
     return {
-        "temporaries": housekeeping.sweep_temporaries(library, STALE_TEMPORARY_SECONDS, now),
+        # In inboxes too: a quarantine retry across file systems writes there.
+        "temporaries": sum(
+            housekeeping.sweep_temporaries(r, STALE_TEMPORARY_SECONDS, now) for r in (library, *emptied)
+        ),
         "claims": housekeeping.sweep_claims(library, STALE_CLAIM_SECONDS, now),
         "put_back": sum(put_back_leftovers(root, STALE_REMOVAL_SECONDS) for root in emptied),
         "directories": sum(housekeeping.prune_empty_directories(r, EMPTY_DIRECTORY_SECONDS, now) for r in emptied),

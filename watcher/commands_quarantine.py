@@ -133,10 +133,10 @@ def _means(settings: "Settings", file: str, entry: "Entry") -> bool:
 def _forget_kept(settings: "Settings", entry: "Entry") -> None:
     """Let the watcher look again at a file that stayed in its inbox; away, Redis remembers nothing of it either."""
     from config.urls import connect, results_url
+    from tasks.leases import Leases
 
-    source = entry.finding.source
     with connect(results_url(settings), 3.0) as redis:
-        redis.srem(f"thumbdrop:kept:{source.inbox}", source.id)
+        Leases(redis, settings.limits.task_time_seconds).reconsider(entry.finding.source)
 
 
 def _as_json(settings: "Settings", entry: "Entry") -> dict[str, object]:

@@ -221,7 +221,7 @@ def read_store(settings: Settings) -> StoreFacts:
             records={name: leases.waiting(name) for name in names},
             counts=leases.counts(),
             paused=leases.paused(),
-            beat={job: float(at) for job, at in leases.redis.hgetall("thumbdrop:beat").items()},
+            beat=leases.jobs(),
         )
 
 

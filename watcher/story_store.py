@@ -47,8 +47,7 @@ def add_from_store(settings: Settings, facts: Facts, arrival: Arrival | None) ->
 def _lease(settings: Settings, leases: Leases, arrival: Arrival) -> _Lease:
     (state,) = leases.states([arrival.id])
     whole = PUBLISHED_SECONDS if state == "published" else settings.limits.task_time_seconds + WORKING_MARGIN_SECONDS
-    left_ms = leases.redis.pttl(f"thumbdrop:lease:{arrival.id}")
-    return _Lease(state, max(0.0, whole - left_ms / 1000))
+    return _Lease(state, max(0.0, whole - leases.lease_seconds(arrival)))
 
 
 def _last_outcome(leases: Leases, arrival: Arrival) -> dict[str, Any] | None:
