@@ -4,6 +4,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -55,8 +56,16 @@ def _welcome(lines: "Lines", settings: "Settings", workers: int, file: Path | No
     for inbox in settings.inbox:
         lines.say("up", f"drop photos into   {inbox.path}")
     lines.say("up", f"thumbnails appear  {settings.library.path / 'thumbnails'}")
-    lines.say("up", f"what happened?     thumbdrop status{config}; thumbdrop why{config} PHOTO")
+    lines.say("up", f"what happened?     {_own_name()} status{config}; {_own_name()} why{config} PHOTO")
     lines.say("up", f"{counted(workers, 'worker process', 'worker processes')}; Ctrl-C stops everything in order")
+
+
+def _own_name() -> str:
+    """How this program can be called from here: by its name, or by its path where the name is not found."""
+    called = Path(sys.argv[0])
+    if called.name != "thumbdrop" or shutil.which("thumbdrop"):
+        return "thumbdrop"
+    return shlex.quote(os.path.relpath(called))
 
 
 @click.command()

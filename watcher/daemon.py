@@ -42,9 +42,12 @@ class Wake:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
+        self._is_closed = False
 
     def __call__(self) -> None:
         """End the wait that is going on, or the next one."""
+        if self._is_closed:  # a thread that hangs may outlive the loop, and the descriptor be another file's by then
+            return
         try:
             os.write(self._write, b"w")
         except BlockingIOError:
@@ -64,6 +67,7 @@ class Wake:
 
     def close(self) -> None:
         """Close both ends."""
+        self._is_closed = True
         os.close(self._read)
         os.close(self._write)
 
