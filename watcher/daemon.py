@@ -188,9 +188,14 @@ class Watcher:
         empty = 0
         while len(offered) < room and empty < len(self._turns):
             self._turns.rotate(-1)
-            taken = [a for a in self._turns[0].take(1) if not self.publisher.holds(a)]
+            inbox = self._turns[0]
+            taken = inbox.take(1)
             empty = 0 if taken else empty + 1
-            offered += taken
+            for arrival in taken:
+                if self.publisher.holds(arrival):  # a scan sees what is in flight, too
+                    inbox.answered(arrival, published=False)
+                else:
+                    offered.append(arrival)
         if offered:
             self.publisher.offer(offered)
 
