@@ -110,6 +110,7 @@ class Publisher:
         self._wake = wake
         self._token = secrets.token_hex(8)
         self._held: frozenset[str] = frozenset()
+        self._others: frozenset[str] = frozenset()  # the inboxes that another watcher held when last asked
         self._offers: deque[Arrival] = deque()
         self._bell = threading.Event()
         self._answers: deque[Answer] = deque()
@@ -252,7 +253,10 @@ class Publisher:
             self._flights.adopt(self._leases.in_flight(inbox))
         for inbox in self._held - held:
             log.warning("inbox.lost_to_another_watcher", inbox=inbox)
-        self._held = held
+        others = frozenset(self._inboxes) - held
+        for inbox in others - self._held - self._others:
+            log.info("inbox.held_by_another_watcher", inbox=inbox, role="standby")
+        self._held, self._others = held, others
         self._wake()
 
     def _forget(self) -> None:
