@@ -307,21 +307,11 @@ class Thumbdrop:
 
     def manifests(self) -> dict[str, dict[str, Any]]:
         """The committed manifests by slot."""
-        root = self.library / "manifests"
-        return {
-            str(file.relative_to(root).with_suffix("")): json.loads(file.read_bytes())
-            for file in visible_files(root)
-            if file.suffix == ".json"
-        }
+        return manifests_in(self.library)
 
     def reasons(self) -> dict[str, dict[str, Any]]:
         """The reason files in quarantine, by the path of the file that they are about, relative to the quarantine."""
-        root = self.library / "quarantine"
-        return {
-            str(file.relative_to(root)).removesuffix(".reason.json"): json.loads(file.read_bytes())
-            for file in visible_files(root)
-            if file.name.endswith(".reason.json")
-        }
+        return reasons_in(self.library)
 
     def standing(self) -> list[str]:
         """The names that stand in the inbox, hidden ones too, without directories."""
@@ -339,6 +329,26 @@ class Thumbdrop:
     def wait_quarantined(self, count: int, seconds: float = 60.0) -> None:
         """Wait until so many files are in quarantine."""
         wait_until(lambda: len(self.reasons()) == count, f"{count} files in quarantine", seconds, every=0.1)
+
+
+def manifests_in(library: Path) -> dict[str, dict[str, Any]]:
+    """The committed manifests of a library by slot."""
+    root = library / "manifests"
+    return {
+        str(file.relative_to(root).with_suffix("")): json.loads(file.read_bytes())
+        for file in visible_files(root)
+        if file.suffix == ".json"
+    }
+
+
+def reasons_in(library: Path) -> dict[str, dict[str, Any]]:
+    """The reason files in a library's quarantine, by the path that they are about, relative to the quarantine."""
+    root = library / "quarantine"
+    return {
+        str(file.relative_to(root)).removesuffix(".reason.json"): json.loads(file.read_bytes())
+        for file in visible_files(root)
+        if file.name.endswith(".reason.json")
+    }
 
 
 def assert_complete(
