@@ -13,8 +13,9 @@ from typing import Literal
 HintKind = Literal["moved_in", "closed", "renamed", "touched", "attributes", "directory", "gone"]
 
 # "overflow": the kernel lost events. "root_lost": the root is gone, moved away or unmounted, and the inbox disarmed. "dead": a thread
-# died or failed, and the inbox is disarmed. "unwatched": a directory got no watch. "dropped": more events than we keep.
-TroubleKind = Literal["overflow", "root_lost", "dead", "unwatched", "dropped"]
+# died or failed, and the inbox is disarmed. "no_watches": the kernel's limit is reached; `detail` is the first directory without a
+# watch. "unwatched": a directory got no watch for another reason. "dropped": more events than we keep.
+TroubleKind = Literal["overflow", "root_lost", "dead", "no_watches", "unwatched", "dropped"]
 
 MAX_PATHS = 10_000
 

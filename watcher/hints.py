@@ -5,7 +5,9 @@ classes are refined here, for exactly this version (a test and pyproject.toml pi
 watches are used, its event queue, which is unbounded, and its dispatcher, which an exception ends, are not. What a reader would get
 wrong: nothing here decides or looks; and ignored directories get no watch at all, so they are not even counted.
 
-    kernel -> _Reader (one thread) -> _Group (watches of an inbox) -> _Emitter (a thread each) -> Collector -> the daemon
+    kernel -> _Reader (a thread) -> _Group (the watches) -> _Emitter (a thread) -> Collector -> the daemon
+
+Every inbox has the first three for itself, so that an overflow, or whatever breaks, concerns one inbox, and arming makes all anew.
 
 Limits: inotify does not tell of a mount put over a watched directory; the periodic scan finds what happens there.
 """
@@ -42,6 +44,7 @@ _MASK = Mask(
 )
 _MAX_QUEUED = 20_000
 _MOVE_SECONDS = 0.02
+_MAX_MOVES = 1_000  # the kernel puts both halves of a move into the queue one after the other
 _JOIN_SECONDS = 5.0
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -57,7 +60,6 @@ class Hints:
 
     def __init__(self, wake: Callable[[], None], limit: int = MAX_PATHS) -> None:
         self._collector = Collector(wake, limit)
-        self._reader: _Reader | None = None
         self._emitters: dict[str, _Emitter] = {}
 
     def arm(self, inbox: str, root: str, names: Names, leave_out: tuple[str, ...] = ()) -> int:
@@ -65,14 +67,15 @@ class Hints:
 
         `root` is absolute and free of links. `leave_out` are directories (relative) that get no watch, for the network mounts
         inside. Raises OSError when the root itself cannot be watched: ENOSPC (no watches left), EMFILE (no inotify instances left),
-        ENOENT, EACCES, ENOTDIR; a subdirectory without a watch is the trouble "unwatched".
+        ENOENT, EACCES, ENOTDIR; a subdirectory without a watch is the trouble "no_watches" or "unwatched".
         """
         self.disarm(inbox)
-        if self._reader is None or not self._reader.is_alive():
-            self._reader = _Reader(self._report_failure)
-            self._reader.start()
-        emitter = _Emitter(inbox, root, names, leave_out=leave_out, reader=self._reader, collector=self._collector)
-        emitter.start()
+        emitter = _Emitter(inbox, root, names, leave_out=leave_out, collector=self._collector)
+        try:
+            emitter.start()
+        except OSError:
+            emitter.discard()
+            raise
         self._emitters[inbox] = emitter
         return emitter.watches
 
@@ -80,9 +83,7 @@ class Hints:
         """Stop watching an inbox; nothing happens if it is not armed."""
         emitter = self._emitters.pop(inbox, None)
         if emitter:
-            with contextlib.suppress(Exception):  # its bookkeeping may be what broke; it is given up either way
-                emitter.stop()
-            emitter.join(_JOIN_SECONDS)
+            emitter.discard()
             self._collector.forget_troubles(inbox)
 
     def watches(self, inbox: str) -> int:
@@ -106,14 +107,6 @@ class Hints:
         """Stop watching everything."""
         for inbox in list(self._emitters):
             self.disarm(inbox)
-        if self._reader and self._reader.is_alive():
-            self._reader.stop()
-            self._reader.join(_JOIN_SECONDS)
-        self._reader = None
-
-    def _report_failure(self, detail: str) -> None:
-        for inbox in list(self._emitters):
-            self._collector.trouble(inbox, "dead", detail)
 
 
 class _Reader(InotifyFD):
@@ -122,6 +115,35 @@ class _Reader(InotifyFD):
     def __init__(self, report_failure: Callable[[str], None]) -> None:
         super().__init__()
         self._report_failure = report_failure
+        self._descriptors = [self._inotify_fd, self._kill_r, self._kill_w]
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except OSError as error:
+            self._report_failure(f"reading events: {error.strerror}")
+
+    def discard(self) -> None:
+        """End the thread and give everything back, whatever state it is in."""
+        with contextlib.suppress(Exception):  # its bookkeeping may be what broke
+            self.stop()
+        if self.is_alive():
+            self.join(_JOIN_SECONDS)
+        if not self.is_alive():
+            self._close_resources()
+
+    def _close_resources(self) -> None:
+        # Unlike watchdog's, once only, and also after the thread failed; the kernel drops the watches with the descriptor.
+        while self._descriptors:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptors.pop())
+
+    def _read_event_buffer(self, event_buffer_size: int) -> bytes:
+        # watchdog's own, having lost its descriptor, reads on and on and gets nothing.
+        read = super()._read_event_buffer(event_buffer_size)
+        if not read and not self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return read
 
     def handle_event(self, event: InotifyEvent) -> None:
         try:
@@ -148,16 +170,33 @@ class _Reader(InotifyFD):
 
 
 class _Grouper(InotifyMoveEventGrouper):
-    """Pairs the two halves of a move. Every file moved out holds up all that follows by `delay`, which is 0.5 s in watchdog."""
+    """Pairs the two halves of a move. Every file moved out holds up all that follows by `delay`, which is 0.5 s in watchdog.
+
+    watchdog's looks through the whole queue for the first half of every file that comes in by a move; this one only if there is one.
+    """
 
     delay = _MOVE_SECONDS
     has_dropped = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._left: dict[int, None] = {}  # the cookies of what was moved away, the last ones
+
     def put_event(self, event: PathedInotifyEvent) -> None:
+        if event.ev.is_moved_from:
+            self._left[event.ev.cookie] = None
+            if len(self._left) > _MAX_MOVES:
+                del self._left[next(iter(self._left))]
         if len(self._queue._queue) < _MAX_QUEUED:  # noqa: SLF001 - it has no length of its own
             super().put_event(event)
         else:
             self.has_dropped = True
+
+    def get_queued_moved_from_event(self, cookie: int) -> PathedInotifyEvent | None:
+        return super().get_queued_moved_from_event(cookie) if cookie in self._left else None
+
+    def _group_moved_to_event(self, to_event: PathedInotifyEvent) -> GroupedInotifyEvent:
+        return super()._group_moved_to_event(to_event) if to_event.ev.cookie in self._left else to_event
 
 
 @dataclass(kw_only=True)
@@ -233,11 +272,17 @@ class _Group(InotifyWatchGroup):
             except OSError as error:
                 if directory == self.path:
                     raise
-                if error.errno not in _VANISHED:
-                    self.report("unwatched", f"{self._below(directory)}: {error.strerror}")
-                continue
+                self._report_unwatched(directory, error)
+                if error.errno != errno.ENOSPC:  # else on, to know how many it would take
+                    continue
             waiting += self._directories_in(directory)
         return live
+
+    def _report_unwatched(self, directory: bytes, error: OSError) -> None:
+        if error.errno == errno.ENOSPC:
+            self.report("no_watches", self._below(directory))
+        elif error.errno not in _VANISHED:
+            self.report("unwatched", f"{self._below(directory)}: {error.strerror}")
 
     def _watch(self, directory: bytes) -> WatchDescriptor:
         wd = self._inotify_fd.add_callback(directory, self.event_mask, self, self._id)
@@ -306,8 +351,9 @@ class _Emitter(InotifyFullEmitter):
     """The thread that turns the events of one inbox into hints; "full" so that a file moved in differs from one created."""
 
     def __init__(
-        self, inbox: str, root: str, names: Names, *, leave_out: tuple[str, ...], reader: _Reader, collector: Collector
+        self, inbox: str, root: str, names: Names, *, leave_out: tuple[str, ...], collector: Collector
     ) -> None:
+        reader = _Reader(lambda detail: collector.trouble(inbox, "dead", detail))
         super().__init__(EventQueue(), ObservedWatch(root, recursive=True), inotify_fd=reader)
         self._inbox = inbox
         self._names = names
@@ -324,7 +370,16 @@ class _Emitter(InotifyFullEmitter):
     def watches(self) -> int:
         return self._inotify.watches if isinstance(self._inotify, _Group) else 0
 
+    def discard(self) -> None:
+        """End both threads and all watches, whatever state they are in."""
+        with contextlib.suppress(Exception):  # its bookkeeping may be what broke
+            self.stop()
+        if self.is_alive():
+            self.join(_JOIN_SECONDS)
+        self._reader.discard()
+
     def on_thread_start(self) -> None:
+        self._reader.start()
         self._inotify = _Group(
             self._reader,
             os.fsencode(self.watch.path),
