@@ -1,8 +1,10 @@
 """Whether an inbox is there, what it lies on, and by what means its changes are noticed; arms and disarms the observer.
 
-Looks at nothing itself but mountinfo, which never hangs: what the root is like comes in as the tree's answers. What a
-reader would get wrong: unmounted is not empty. An inbox that is away loses its watches and nothing else.
+Looks at nothing itself but mountinfo and sysctls, which never hang: what the root is like comes in as the tree's answers.
+What a reader would get wrong: unmounted is not empty. An inbox that is away loses its watches and nothing else.
 """
+
+import time
 
 from config.logs import get_logger
 from config.settings import InboxSettings
@@ -10,11 +12,14 @@ from watcher.collector import Trouble
 from watcher.hints import Hints
 from watcher.mounts import Backend, Layout, RootIdentity, choose_backend, read_mounts
 from watcher.names import Names
+from watcher.shortage import Shortage
 
 log = get_logger(__name__)
 
 MAX_TROUBLES = 10
 TROUBLE_SECONDS = 60.0  # for how long `status` shows a trouble at least
+REARM_SECONDS = 60.0  # between two times that the watches are made anew because events were missed
+DEAD_SECONDS = 5.0  # likewise because a thread died
 
 
 class Arming:
@@ -27,11 +32,13 @@ class Arming:
         self.offline_why = "not looked at yet"
         self.armed_ns = 0
         self.watches = 0
-        self.unwatched = ""
+        self.shortage = Shortage(config.name)
         self._config = config
         self._names = names
         self._hints = hints
         self._troubles: dict[str, float] = {}
+        self._armed_at = 0.0
+        self._arm_at: float | None = None
         self.layout, self.backend = self._look_at_mounts()
 
     @property
@@ -41,24 +48,28 @@ class Arming:
 
     @property
     def is_polled(self) -> bool:
-        """Whether scans are how anything is noticed, in the whole tree or in a part of it."""
-        return self.backend.name == "poll" or bool(self.unwatched)
+        """Whether scans are how anything is noticed, in the whole tree."""
+        return self.backend.name == "poll"
 
     @property
     def is_remote(self) -> bool:
         """Whether any part of it lies on a network file system, so that a look may hang."""
         return bool(self.layout.network_parts)
 
-    def came_back(self, identity: RootIdentity, now_ns: int) -> bool:
+    @property
+    def hears_since_ns(self) -> int | None:
+        """The wall clock from which on events should tell of everything; None where some are not to be expected."""
+        hears_all = self.watches and not self.shortage and not self.is_remote
+        return self.armed_ns if hears_all else None
+
+    def came_back(self, identity: RootIdentity) -> bool:
         """The root answers; True when it was away, is another one, or lost its watches: it is armed anew then."""
         if self.is_online and identity == self.identity:
             return False
-        log.info(
-            "inbox.replaced" if self.is_online and self.identity else "inbox.online", inbox=self.name, path=self.root
-        )
+        event = "inbox.replaced" if self.is_online and self.identity else "inbox.online"
+        log.info(event, inbox=self.name, path=self.root)
         self.identity, self.offline_why = identity, ""
-        self.layout, self.backend = self._look_at_mounts()
-        self.arm(now_ns)
+        self.arm()
         return True
 
     def went_away(self, why: str) -> bool:
@@ -66,43 +77,72 @@ class Arming:
         if why == self.offline_why:
             return False
         log.warning("inbox.offline", inbox=self.name, why=why)
-        self.offline_why, self.watches = why, 0
+        self.offline_why, self.watches, self._arm_at = why, 0, None
         self._hints.disarm(self.name)
         return True
 
-    def arm(self, now_ns: int) -> None:
+    def arm(self) -> None:
         """Watch anew; without inotify to be had, poll and say why. Whoever calls this scans afterwards."""
-        self.unwatched, self.watches, self.armed_ns = "", 0, now_ns
-        if self.backend.name != "inotify":
-            return
-        try:
-            self.watches = self._hints.arm(self.name, self.root, self._names, self.layout.network_parts)
-        except OSError as error:
-            self.backend = Backend("poll", f"inotify is not to be had: {error.strerror}")
-            log.warning("watch.unavailable", inbox=self.name, error=error, hint="see `thumbdrop check`")
+        self.layout, self.backend = self._look_at_mounts()
+        self.watches, self._arm_at = 0, None
+        self.shortage.begin()
+        if not self.is_polled:
+            try:
+                self.watches = self._hints.arm(self.name, self.root, self._names, self.layout.network_parts)
+            except OSError as error:
+                self._poll_because(error)
+        # Read last: what changed while the watches were added need not have been heard.
+        self._armed_at, self.armed_ns = time.monotonic(), time.time_ns()
 
     def note(self, trouble: Trouble, now: float) -> None:
         """Remember a trouble for `status`, and what follows from it."""
+        if trouble.kind == "no_watches":
+            self.shortage.add(trouble.detail, trouble.count, self._hints.watches(self.name), now)
+            return
         log.warning(f"watch.{trouble.kind}", inbox=self.name, detail=trouble.detail, count=trouble.count)
-        text = f"{trouble.kind}: {trouble.detail}"
-        self._troubles.pop(text, None)
-        self._troubles[text] = now
-        while len(self._troubles) > MAX_TROUBLES:
-            del self._troubles[next(iter(self._troubles))]
-        if trouble.kind == "unwatched":
-            self.unwatched = trouble.detail
-        elif trouble.kind == "root_lost":
+        self._remember(f"{trouble.kind}: {trouble.detail}", now)
+        if trouble.kind == "root_lost":
             self.identity = None  # whatever answers next is armed anew
+        elif trouble.kind == "dead":
+            self.watches = 0
+            self._arm_at = max(now, self._armed_at + DEAD_SECONDS)
+
+    def missed(self, count: int, example: str, now: float) -> None:
+        """Nobody told of what a scan has found: say so, and watch anew, but not more often than is of use."""
+        log.warning("event.missed", inbox=self.name, files=count, path=example)
+        self._remember(f"missed: no event told of {example}", now)
+        if self._arm_at is None:
+            self._arm_at = max(now, self._armed_at + REARM_SECONDS)
+
+    def should_arm(self, now: float) -> bool:
+        """Whether to watch anew now: because events were missed, or because there may be enough watches by now."""
+        if not self.is_online or self._config.watch == "poll":
+            return False
+        return self.shortage.may_be_over(now) if self._arm_at is None else now >= self._arm_at
+
+    def note_recovery(self, now: float) -> None:
+        """Say that there are watches for all again. Not at once: what is short is told by another thread."""
+        if now > self._armed_at + 1.0 and self.shortage.is_over():
+            log.info("watch.recovered", inbox=self.name, watches=self.watches)
 
     def troubles(self, now: float) -> list[str]:
         """What `status` has to show."""
         self._troubles = {text: at for text, at in self._troubles.items() if now - at < TROUBLE_SECONDS}
-        lasting = [f"polled, for want of watches: {self.unwatched}"] if self.unwatched else []
-        return [*(text for text in self._troubles if not text.startswith("unwatched")), *lasting]
+        return [*self._troubles, *self.shortage.words()]
 
     def disarm(self) -> None:
         """Stop watching."""
         self._hints.disarm(self.name)
+
+    def _poll_because(self, error: OSError) -> None:
+        self.backend = Backend("poll", f"inotify is not to be had: {error.strerror}")
+        self.shortage.refused(error.errno or 0, time.monotonic())
+
+    def _remember(self, text: str, now: float) -> None:
+        self._troubles.pop(text, None)
+        self._troubles[text] = now
+        while len(self._troubles) > MAX_TROUBLES:
+            del self._troubles[next(iter(self._troubles))]
 
     def _look_at_mounts(self) -> tuple[Layout, Backend]:
         layout = Layout(self.root, read_mounts())

@@ -135,7 +135,7 @@ class Watcher:
     def step(self, now: float, now_ns: int) -> None:
         """One pass at monotonic time `now` and wall clock `now_ns`."""
         self._obey()
-        self._hear(now, now_ns)
+        self._hear(now)
         self._learn(now)
         for inbox in self._turns:
             inbox.step(now, now_ns, STEP_SECONDS)
@@ -151,10 +151,10 @@ class Watcher:
                 for inbox in self.inboxes.values():
                     inbox.want_scan()
 
-    def _hear(self, now: float, now_ns: int) -> None:
+    def _hear(self, now: float) -> None:
         hints, troubles = self._hints.drain()
         for trouble in troubles:
-            self.inboxes[trouble.inbox].trouble(trouble, now, now_ns)
+            self.inboxes[trouble.inbox].trouble(trouble, now)
         for hint in hints:
             self.inboxes[hint.inbox].hinted(hint, now)
 
@@ -166,36 +166,32 @@ class Watcher:
             self.inboxes[name].want_scan()
         held = self.publisher.held
         for name in held - self._held:
-            self.inboxes[name].want_scan()
+            self.inboxes[name].take_over(now)
             self._report_at = now
         self._held = held
 
     def _answered(self, answer: Answer, now: float) -> None:
         inbox = self.inboxes[answer.arrival.inbox]
         if answer.state == "ended":
-            inbox.look(answer.arrival.path, now)
+            inbox.ended(answer.arrival, now)
         elif answer.state == "due":
             inbox.retry(answer.arrival, now)
         else:
-            inbox.answered(answer.arrival, published=answer.state == "published")
+            inbox.answered(answer.arrival, now, published=answer.state == "published")
         if answer.state in ("paused", "refused"):
             inbox.wait(answer.arrival, max(answer.wait_seconds, REFUSED_WAIT_SECONDS), answer.state, now)
 
     def _offer(self) -> None:
-        """Fill the free slots, one arrival from each inbox in turn."""
+        """Fill the free slots, one arrival from each inbox that is ours in turn."""
         room = self.publisher.free_slots
         offered: list[Arrival] = []
         empty = 0
         while len(offered) < room and empty < len(self._turns):
             self._turns.rotate(-1)
             inbox = self._turns[0]
-            taken = inbox.take(1)
+            taken = inbox.take(1) if inbox.name in self._held else []
             empty = 0 if taken else empty + 1
-            for arrival in taken:
-                if self.publisher.holds(arrival):  # a scan sees what is in flight, too
-                    inbox.answered(arrival, published=False)
-                else:
-                    offered.append(arrival)
+            offered += taken
         if offered:
             self.publisher.offer(offered)
 

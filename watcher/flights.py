@@ -40,9 +40,6 @@ class Flights:
     def __len__(self) -> int:
         return len(self._flights) + len(self._adopted)
 
-    def __contains__(self, arrival_id: str) -> bool:
-        return arrival_id in self._flights
-
     @property
     def need_depth(self) -> bool:
         """Whether the queue's depth would tell anything now."""

@@ -5,6 +5,7 @@ thing at a time and answers when it can. What a reader would get wrong: the orde
 root first, then what is fresh, then new directories, then the backlog.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,8 @@ from watcher.rescan import INOTIFY_SHARE, POLL_SECONDS, POLL_SHARE, Rescan
 from watcher.settle import Rules
 from watcher.sighting import Sighting
 from watcher.tree import Tree, tree_for
-from watcher.tree_messages import BeginWalk, CheckRoot, Failed, Look, Looked, Pull, Pulled, Reply, Request
+from watcher.tree_messages import CheckRoot, Failed, Look, Looked, Pulled, Reply, Request
+from watcher.walks import PULL_FILES, PULL_SECONDS, SUBTREE, Walks
 
 log = get_logger(__name__)
 
@@ -30,10 +32,6 @@ LOCAL_SETTLE_SECONDS = 2.0  # SFTP clients chmod and utime by path after the clo
 NETWORK_SETTLE_SECONDS = 30.0  # attribute caches answer for 3 s (NFS) to 20 s (sshfs)
 ROOT_SECONDS = 2.0  # how often the root is looked at
 UNWATCHED_SECONDS = 5.0  # how often a tree is scanned of which parts could not be watched
-PULL_FILES, PULL_SECONDS = 256, 0.02
-MAX_SUBTREES = 100  # more new directories than that at once are one whole scan
-
-_WHOLE, _SUBTREE = "whole", "subtree"
 
 
 class Inbox:
@@ -52,13 +50,8 @@ class Inbox:
         self._names = Names(config.ignore, config.suffixes)
         self._arming = Arming(config, self._names, hints)
         self._looks = Looks(config.name, self._rules, forget)
-        self._rescan = self._new_rescan()
-        self._subtrees: dict[str, None] = {}
-        self._subtree_running = False
-        self._ignored: dict[str, int] = {}
-        self._unreadable: tuple[str, ...] = ()
+        self._walks = Walks(self._new_rescan())
         self._check_at = 0.0
-        self._asked_at = 0.0
         self._is_remote = self._arming.is_remote
         self._tree: Tree = tree_for(self._arming.root, self._names, remote=self._is_remote)
 
@@ -74,17 +67,21 @@ class Inbox:
         """Whether the watches are armed and the first scan has begun, or the inbox is known to be offline."""
         if not self.is_online:
             return self._check_at > 0.0 and not self._tree.busy
-        return self._rescan.running or self._rescan.finished_at is not None
+        return self._walks.have_begun
 
     @property
     def is_idle(self) -> bool:
         """Whether everything was looked at and nothing is ready or about to be."""
-        walking = self._rescan.running or self._rescan.wanted or self._subtrees or self._subtree_running
-        return not walking and self._looks.is_idle
+        return self._walks.are_done and self._looks.is_idle
 
     def want_scan(self) -> None:
         """Scan as soon as possible."""
-        self._rescan.want()
+        self._walks.rescan.want()
+
+    def take_over(self, now: float) -> None:
+        """From now on this watcher publishes: what was seen while it stood by may be long gone."""
+        self._unless_scanned(self._looks.look_again(now))
+        self.want_scan()
 
     def fileno(self) -> int | None:
         """What becomes readable when the tree answers; None when it answers at once."""
@@ -98,13 +95,15 @@ class Inbox:
     def hinted(self, hint: Hint, now: float) -> None:
         """An event says to look somewhere."""
         if hint.kind == "directory":
-            self._want_subtree(hint.path)
-        elif hint.kind != "gone" and self._names.why_ignored(hint.path, is_dir=False) is None:
+            self._want_below(hint.path)
+        elif hint.kind == "gone":
+            self._looks.gone(hint.path)
+        elif self._names.why_ignored(hint.path, is_dir=False) is None:
             self._unless_scanned(self._looks.announce(hint.path, hint.kind, now))
 
-    def look(self, path: str, now: float) -> None:
-        """Look at a path as soon as possible: its lease has ended."""
-        self._unless_scanned(self._looks.pending.hint(path, None, now))
+    def ended(self, arrival: Arrival, now: float) -> None:
+        """An arrival's lease has ended: look whether it still stands there."""
+        self._unless_scanned(self._looks.ended(arrival, now))
 
     def retry(self, arrival: Arrival, now: float) -> None:
         """An arrival's wait has ended: look whether it still stands there."""
@@ -114,23 +113,20 @@ class Inbox:
         """An arrival could not be published now: look again later."""
         self._unless_scanned(self._looks.pending.wait(arrival.path, now + seconds, why))
 
-    def answered(self, arrival: Arrival, *, published: bool) -> None:
+    def answered(self, arrival: Arrival, now: float, *, published: bool) -> None:
         """Note whether an arrival that was taken went out."""
-        armed_ns = self._arming.armed_ns if self._arming.watches else None
-        if self._looks.answered(arrival, published=published, armed_ns=armed_ns):
-            log.warning("event.missed", inbox=self.name, path=arrival.path, missed=self._looks.missed_events)
+        self._looks.answered(arrival, now, published=published)
 
-    def trouble(self, trouble: Trouble, now: float, now_ns: int) -> None:
+    def trouble(self, trouble: Trouble, now: float) -> None:
         """The observer lost something: look at everything, and watch anew where that helps."""
+        had_shortage = bool(self._arming.shortage)
         self._arming.note(trouble, now)
+        self._looks.hearing.lost()
         if trouble.kind == "root_lost":
             self._check_at = now
-        elif trouble.kind == "dead" and self.is_online:
-            self._arming.arm(now_ns)
-            self._rescan = self._new_rescan()
-        elif trouble.kind == "unwatched" and self._rescan.share != POLL_SHARE:
-            self._rescan = self._new_rescan()
-        self._rescan.want()
+        elif bool(self._arming.shortage) != had_shortage:
+            self._watch_as_armed()
+        self.want_scan()
 
     def take(self, limit: int) -> list[Arrival]:
         """Up to `limit` arrivals that are ready, fresh ones before the backlog."""
@@ -138,6 +134,7 @@ class Inbox:
 
     def step(self, now: float, now_ns: int, seconds: float) -> None:
         """Ask the tree what is wanted and take its answers, for at most about `seconds` of a local tree's time."""
+        self._listen(now, now_ns)
         for _ in range(max(1, round(seconds / PULL_SECONDS))):
             reply = self._tree.answer()
             if reply is not None:
@@ -149,18 +146,37 @@ class Inbox:
 
     def next_at(self, now: float) -> float:
         """When there is something to do again, if nothing else happens (monotonic)."""
-        if self._tree.fileno() is None and self._tree.busy:
-            return now
-        times = [self._check_at, self._looks.pending.next_at(), None if self._rescan.running else self._rescan.next_at]
-        return min(at for at in times if at is not None)
+        if self._tree.busy:  # a local tree's answer is there already; another one wakes the loop, or has its back-off
+            return math.inf if self._is_remote else now
+        times = [self._check_at]
+        if self.is_online:
+            walk_at = self._walks.next_at(now, has_room=self._looks.has_room)
+            times += [at for at in (self._looks.next_at(), walk_at, self._looks.hearing.next_at()) if at is not None]
+        return min(times)
 
     def _ask(self, request: Request, now: float) -> None:
-        self._asked_at = time.monotonic()
         try:
             self._tree.ask(request)
         except OSError as error:  # no child process to be had
             self._go_away(f"nobody can look into {self._arming.root}: {error.strerror}")
             self._check_at = now + ROOT_SECONDS
+
+    # -- watching
+
+    def _listen(self, now: float, now_ns: int) -> None:
+        """Notice that events are missing, and watch anew when it is time for that."""
+        missed = self._looks.hearing.judge(now, now_ns)
+        if missed:
+            self._arming.missed(len(missed), missed[0], now)
+        self._arming.note_recovery(now)
+        if self._arming.should_arm(now):
+            self._arming.arm()
+            self._watch_as_armed()
+
+    def _watch_as_armed(self) -> None:
+        """Scan from the beginning, as often as the watches ask for it."""
+        self._looks.hearing.listen(self._arming.hears_since_ns)
+        self._walks.begin_anew(self._new_rescan())
 
     # -- what to ask next
 
@@ -171,17 +187,9 @@ class Inbox:
         if not self.is_online:
             return None
         due = self._looks.due(now, PULL_FILES)
-        return self._look_at(due) if due else self._next_walk(now)
-
-    def _next_walk(self, now: float) -> Request | None:
-        if self._subtrees and not self._subtree_running:
-            self._subtree_running = True
-            return BeginWalk(_SUBTREE, self._subtrees.popitem()[0])
-        if self._rescan.is_due(now):
-            self._rescan.start(now)
-            return BeginWalk(_WHOLE)
-        walk = _SUBTREE if self._subtree_running else _WHOLE if self._rescan.running else None
-        return Pull(walk, PULL_FILES, PULL_SECONDS) if walk and self._looks.has_room else None
+        if due:
+            return self._look_at(due)
+        return self._walks.next_request(now, time.monotonic(), has_room=self._looks.has_room)
 
     def _look_at(self, due: list[str]) -> Look:
         """A look at local or at network files, never both: asking for writers means opening the file."""
@@ -197,7 +205,7 @@ class Inbox:
     def _answer(self, reply: Reply, now: float, now_ns: int) -> None:
         match reply:
             case Online(identity):
-                if self._arming.came_back(identity, now_ns):
+                if self._arming.came_back(identity):
                     self._begin_anew()
             case Offline(why):
                 self._go_away(why)
@@ -207,61 +215,49 @@ class Inbox:
             case Looked(seen):
                 for one in seen:
                     if isinstance(one.sighting, Sighting):
-                        self._looks.saw(one.sighting, one.writer, now, now_ns)
+                        self._unless_scanned(self._looks.saw(one.sighting, one.writer, now, now_ns))
                     else:
-                        self._looks.saw_none(one.path, one.sighting)
+                        self._looks.saw_none(one.path)
             case Pulled():
                 self._pulled(reply, now, now_ns)
 
     def _pulled(self, pulled: Pulled, now: float, now_ns: int) -> None:
+        is_news = pulled.walk == SUBTREE  # an event told of the directory
         for sighting in pulled.sightings:
-            if pulled.walk == _SUBTREE:
-                self._looks.note_announced(sighting.path)
+            if is_news:
+                self._looks.hearing.announced(sighting.path)
             if sighting.path not in self._looks.pending:
-                self._looks.saw(sighting, None, now, now_ns)
-        if pulled.walk == _SUBTREE:
-            self._subtree_running = not pulled.progress.finished
-            return
-        self._rescan.spend(time.monotonic() - self._asked_at, len(pulled.sightings))
-        if pulled.progress.finished:
-            self._rescan.finish(now)
-            self._ignored, self._unreadable = dict(pulled.progress.ignored), pulled.progress.unreadable
+                has_room = self._looks.saw(sighting, None, now, now_ns, source="event" if is_news else "scan")
+                self._unless_scanned(has_room)
+        self._walks.pulled(pulled, now, time.monotonic())
 
     def _begin_anew(self) -> None:
         if self._arming.is_remote != self._is_remote:
             self._is_remote = self._arming.is_remote
             self._tree.close()
             self._tree = tree_for(self._arming.root, self._names, remote=self._is_remote)
-        self._forget_walks()
+        self._watch_as_armed()
 
     def _go_away(self, why: str) -> None:
         if self._arming.went_away(why):
             self._looks.clear()
-        self._forget_walks()
-
-    def _forget_walks(self) -> None:
-        self._subtrees.clear()
-        self._subtree_running = False
-        self._rescan = self._new_rescan()
+        self._walks.begin_anew(self._new_rescan())
 
     # -- small change
 
     def _unless_scanned(self, has_room: bool) -> None:
         """What found no room is left to a scan."""
         if not has_room:
-            self._rescan.want()
+            self.want_scan()
 
-    def _want_subtree(self, path: str) -> None:
-        if len(self._subtrees) >= MAX_SUBTREES:
-            self._subtrees.clear()
-            self._rescan.want()
-        else:
-            self._subtrees[path] = None
+    def _want_below(self, directory: str) -> None:
+        if not self._walks.want_below(directory):
+            self._looks.hearing.lost()
 
     def _new_rescan(self) -> Rescan:
-        if self._arming.backend.name == "poll":
+        if self._arming.is_polled:
             return Rescan(POLL_SECONDS, POLL_SHARE)
-        if self._arming.unwatched:
+        if self._arming.shortage:
             return Rescan(min(self._rescan_seconds, UNWATCHED_SECONDS), POLL_SHARE)
         return Rescan(self._rescan_seconds, INOTIFY_SHARE)
 
@@ -274,7 +270,8 @@ class Inbox:
 
     def report(self, now: float, clock: float) -> dict[str, Any]:
         """What this inbox does, as JSON primitives; `clock` is the wall clock in seconds."""
-        finished = self._rescan.finished_at
+        rescan = self._walks.rescan
+        finished = rescan.finished_at
         return {
             "online": self.is_online,
             "offline_why": self._arming.offline_why,
@@ -282,14 +279,14 @@ class Inbox:
             "why": self._arming.backend.why,
             "watches": self._arming.watches,
             "scan": {
-                "running": self._rescan.running,
+                "running": rescan.running,
                 "finished_at": None if finished is None else clock - (now - finished),
-                "seconds": self._rescan.spent_seconds,
-                "files": self._rescan.files,
+                "seconds": rescan.spent_seconds,
+                "files": rescan.files,
             },
             "waiting": self._looks.pending.counts() | {"ready": self._looks.ready},
-            "ignored": self._ignored,
-            "unreadable": list(self._unreadable),
-            "missed_events": self._looks.missed_events,
+            "ignored": self._walks.ignored,
+            "unreadable": list(self._walks.unreadable),
+            "missed_events": self._looks.hearing.missed,
             "troubles": self._arming.troubles(now),
         }

@@ -2,15 +2,20 @@
 
 Pure: monotonic seconds come in as numbers. What a reader would get wrong: the table may refuse. When it is full, `hint`
 and `wait` say so and the next scan finds the file; that is what keeps a burst of a million events in constant memory.
+Files that may have to wait for hours get no more than half of it, so that they never keep others out.
 """
 
 import heapq
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
 from watcher.settle import Event, Trace, later_event
 
 MAX_PENDING = 10_000
+
+# What brought a path: an event, a scan, or that it was known before (its lease or its wait has ended).
+Source = Literal["event", "scan", "again"]
 
 
 @dataclass(slots=True)
@@ -18,23 +23,25 @@ class Wait:
     """What is known about a path between two looks.
 
     `at`: when the next look is due. `event`: the last one since the look before. `why`: what it waits for, for `status`.
-    `is_fresh`: an event or a retry brought it, not a scan. `is_out`: handed out, its look is on the way.
+    `is_out`: handed out, its look is on the way.
     """
 
     at: float
+    source: Source
     event: Event | None = None
     trace: Trace | None = None
     why: str = "look"
-    is_fresh: bool = False
     is_out: bool = False
 
 
 class Pending:
-    """The table of one inbox."""
+    """The table of one inbox. `patient`: the reasons that get no more than half of it."""
 
-    def __init__(self, limit: int = MAX_PENDING) -> None:
+    def __init__(self, limit: int = MAX_PENDING, patient: frozenset[str] = frozenset()) -> None:
         self._limit = limit
+        self._patient = patient
         self._waits: dict[str, Wait] = {}
+        self._counts: Counter[str] = Counter()
         self._heap: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
@@ -52,20 +59,29 @@ class Pending:
         """What is known about a path."""
         return self._waits.get(path)
 
-    def hint(self, path: str, event: Event | None, now: float) -> bool:
+    def hint(self, path: str, event: Event | None, now: float, source: Source = "event") -> bool:
         """An event (None: somebody else) says to look at `path` now; False when the table is full."""
-        wait = self._wait_for(path)
+        wait = self._wait_for(path, source)
         if wait is None:
             return False
-        wait.event, wait.is_fresh = later_event(wait.event, event), True
+        wait.event = later_event(wait.event, event)
+        wait.source = "event" if "event" in (wait.source, source) else source
         self._schedule(path, wait, now)
         return True
 
-    def wait(self, path: str, at: float, why: str, trace: Trace | None = None) -> bool:
-        """Look again at monotonic time `at`; False when the table is full. What events said is in the trace by now."""
-        wait = self._wait_for(path)
+    def wait(self, path: str, at: float, why: str, trace: Trace | None = None, source: Source = "again") -> bool:
+        """Look again at monotonic time `at`; False when there is no room. What events said is in the trace by now.
+
+        `source` is what brought a path that is not in the table yet.
+        """
+        if self._is_too_patient(path, why):
+            self.drop(path)
+            return False
+        wait = self._wait_for(path, source)
         if wait is None:
             return False
+        self._counts[wait.why] -= 1
+        self._counts[why] += 1
         wait.why, wait.trace, wait.event = why, trace, None
         self._schedule(path, wait, at)
         return True
@@ -87,11 +103,14 @@ class Pending:
 
     def drop(self, path: str) -> None:
         """Forget a path: it is published, gone, or no candidate."""
-        self._waits.pop(path, None)
+        wait = self._waits.pop(path, None)
+        if wait is not None:
+            self._counts[wait.why] -= 1
 
     def clear(self) -> None:
         """Forget everything: the inbox went away, and a scan will follow when it is back."""
         self._waits.clear()
+        self._counts.clear()
         self._heap.clear()
 
     def next_at(self) -> float | None:
@@ -106,13 +125,19 @@ class Pending:
 
     def counts(self) -> dict[str, int]:
         """How many paths wait for what."""
-        return dict(Counter(wait.why for wait in self._waits.values()))
+        return {why: count for why, count in self._counts.items() if count}
 
-    def _wait_for(self, path: str) -> Wait | None:
+    def _wait_for(self, path: str, source: Source) -> Wait | None:
         wait = self._waits.get(path)
         if wait is None and not self.is_full:
-            wait = self._waits[path] = Wait(at=0.0)
+            wait = self._waits[path] = Wait(at=0.0, source=source)
+            self._counts[wait.why] += 1
         return wait
+
+    def _is_too_patient(self, path: str, why: str) -> bool:
+        wait = self._waits.get(path)
+        is_new = wait is None or wait.why not in self._patient
+        return is_new and why in self._patient and 2 * sum(self._counts[name] for name in self._patient) >= self._limit
 
     def _schedule(self, path: str, wait: Wait, at: float) -> None:
         wait.at, wait.is_out = at, False

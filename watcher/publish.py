@@ -171,10 +171,6 @@ class Publisher:
         """What broker or Redis last failed with; empty when both answer."""
         return self._broker.text or self._store.text
 
-    def holds(self, arrival: Arrival) -> bool:
-        """Whether the arrival is in flight already."""
-        return arrival.id in self._flights
-
     def offer(self, arrivals: Sequence[Arrival]) -> None:
         """Hand over arrivals that are complete; each gets exactly one answer to this, and perhaps later ones."""
         self._offered += len(arrivals)

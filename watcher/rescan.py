@@ -21,6 +21,7 @@ class Rescan:
     wanted: bool = True  # the first scan begins as soon as the watches are armed
     again: bool = False  # wanted once more while it runs: what changed behind the walk belongs to the next one
     next_at: float = 0.0
+    rested_at: float = 0.0  # a wish is not fulfilled sooner: whoever asks all the time gets half of the time
     started_at: float = 0.0
     finished_at: float | None = None
     spent_seconds: float = 0.0
@@ -33,9 +34,14 @@ class Rescan:
         else:
             self.wanted = True
 
+    @property
+    def due_at(self) -> float:
+        """When a scan should begin, unless one is running."""
+        return self.rested_at if self.wanted else self.next_at
+
     def is_due(self, now: float) -> bool:
         """Whether a scan should begin."""
-        return not self.running and (self.wanted or now >= self.next_at)
+        return not self.running and now >= self.due_at
 
     def start(self, now: float) -> None:
         """Note that a scan begins."""
@@ -50,6 +56,7 @@ class Rescan:
     def finish(self, now: float) -> None:
         """Note that a scan saw everything; decides when the next one is due."""
         self.running, self.wanted, self.finished_at = False, self.again, now
+        self.rested_at = now + self.spent_seconds
         self.next_at = now + max(self.interval_seconds, self.spent_seconds * (1 / self.share - 1))
 
     def abandon(self) -> None:

@@ -32,7 +32,7 @@ def test_a_new_event_brings_a_waiting_path_forward() -> None:
     assert pending.due(2.0, 10) == ["a"]
     wait = pending.get("a")
     assert wait is not None
-    assert (wait.event, wait.trace, wait.is_fresh) == ("closed", TRACE, True)
+    assert (wait.event, wait.trace, wait.source) == ("closed", TRACE, "event")
 
 
 def test_a_change_of_attributes_does_not_hide_that_the_file_was_closed() -> None:
@@ -51,7 +51,7 @@ def test_what_an_event_said_is_used_up_by_the_next_wait() -> None:
     wait = pending.get("a")
     assert wait is not None
     assert wait.event is None
-    assert wait.is_fresh, "an event brought it, however often it is looked at"
+    assert wait.source == "event", "an event brought it, however often it is looked at"
 
 
 def test_a_full_table_refuses_new_paths_and_keeps_the_old_ones() -> None:
@@ -91,3 +91,15 @@ def test_counts_say_what_the_paths_wait_for() -> None:
     assert pending.counts() == {"look": 1, "empty": 2}
     pending.clear()
     assert (pending.counts(), pending.next_at()) == ({}, None)
+
+
+def test_files_that_may_wait_for_hours_get_no_more_than_half_of_the_table() -> None:
+    pending = Pending(limit=10, patient=frozenset({"empty"}))
+    assert [pending.wait(f"empty{number}", 600.0, "empty") for number in range(6)] == [True] * 5 + [False]
+    assert pending.wait("empty0", 900.0, "empty"), "one that is in the table may stay"
+    assert pending.hint("empty9", "closed", 1.0)
+    assert not pending.wait("empty9", 600.0, "empty"), "an event makes no exception"
+    assert all(pending.wait(f"good{number}", 2.0, "settling") for number in range(5))
+    assert pending.counts() == {"empty": 5, "settling": 5}
+    pending.drop("empty0")
+    assert pending.wait("empty9", 600.0, "empty")

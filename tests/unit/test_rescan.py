@@ -48,3 +48,14 @@ def test_an_abandoned_scan_is_begun_anew() -> None:
     rescan.start(0.0)
     rescan.abandon()
     assert rescan.is_due(0.1)
+
+
+def test_wishes_without_end_get_half_of_the_time() -> None:
+    rescan = Rescan(30.0, 0.05)
+    rescan.start(0.0)
+    rescan.spend(4.0, 100)
+    rescan.finish(10.0)
+    rescan.want()
+    assert not rescan.is_due(13.9)
+    assert rescan.due_at == 14.0
+    assert rescan.is_due(14.0)
