@@ -67,10 +67,12 @@ class _Told:
 def tell(facts: Facts) -> Story:
     """Decide which state the file is in and tell its story, the present first."""
     told = _of_what_left(facts) if facts.kind == "missing" else _of_what_stands(facts)
-    lines = [*told.lines, *_doubt(facts, told.state), *_earlier(facts, told.about)]
     details = dict(told.details)
-    if facts.arrival_id:
-        details["arrival_id"] = facts.arrival_id
+    arrival_id = facts.arrival_id or (told.about.arrival_id if told.about else "")
+    if arrival_id:
+        details["arrival_id"] = arrival_id
+    named = [f"arrival id {arrival_id}"] if arrival_id else []
+    lines = [*told.lines, *named, *_doubt(facts, told.state), *_earlier(facts, told.about)]
     if facts.last_outcome:
         details["last_outcome"] = facts.last_outcome
     return Story(facts.path, told.state, tuple(lines), details)
@@ -174,7 +176,7 @@ def _quarantined(one: Quarantined) -> _Told:
 
 
 def _as_details(about: Done | Quarantined) -> dict[str, Any]:
-    return {key: value for key, value in asdict(about).items() if key != "is_this_very_file"}
+    return {key: value for key, value in asdict(about).items() if key not in ("is_this_very_file", "arrival_id")}
 
 
 def _waiting(facts: Facts) -> _Told:

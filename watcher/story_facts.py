@@ -18,6 +18,7 @@ class Done:
     original: str | None
     manifest: str
     is_this_very_file: bool  # the file that stands in the inbox now, not an earlier one of the same name
+    arrival_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Quarantined:
     file: str | None
     reason_file: str
     is_this_very_file: bool
+    arrival_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

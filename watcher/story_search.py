@@ -173,6 +173,7 @@ def _done(library: Path, slot: str, manifest: Manifest) -> Done:
         original=str(library / manifest.original) if manifest.original else None,
         manifest=str(library / manifest_path(slot)),
         is_this_very_file=False,
+        arrival_id=manifest.source.id,
     )
 
 
@@ -205,4 +206,5 @@ def _quarantined(library: Path, entry: Entry, *, is_it: bool) -> Quarantined:
         file=str(library / entry.path) if entry.has_file else None,
         reason_file=str(library / (entry.path + REASON_SUFFIX)),
         is_this_very_file=is_it,
+        arrival_id=entry.finding.source.id,
     )

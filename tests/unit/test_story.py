@@ -1,6 +1,8 @@
 """What `thumbdrop why` tells, from facts alone."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -175,3 +177,13 @@ def test_rights_in_the_way_are_told_as_such() -> None:
 def test_every_story_is_json() -> None:
     for told in (story(), story("missing", done=(DONE,), arrival_id="x"), story("missing", quarantined=(SET_ASIDE,))):
         assert json.loads(json.dumps(told.as_json()))["state"] == told.state
+
+
+@pytest.mark.parametrize(
+    "ended", [{"done": (replace(DONE, arrival_id="1d"),)}, {"quarantined": (replace(SET_ASIDE, arrival_id="1d"),)}]
+)
+def test_a_file_that_left_the_inbox_is_still_found_in_the_result_store_by_its_arrival_id(ended: dict[str, Any]) -> None:
+    told = story("missing", **ended)
+    assert told.details["arrival_id"] == "1d"
+    assert "arrival id 1d" in told.lines
+    assert "arrival id" not in "".join(story("missing", done=(DONE,)).lines)
