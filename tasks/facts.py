@@ -12,7 +12,8 @@ class ImageFacts:
     applied to the stored pixels; always 1 for TIFF and HEIC, whose decoders turn the picture themselves. `taken` is
     local time as the camera wrote it ("2024-05-06T07:08:09"), None when it wrote none. `camera` is "Make Model"
     with the make said once and no control characters, at most 100 characters. `frames` counts animation frames;
-    it is 1 for JPEG and TIFF, whose further pictures are not counted.
+    it is 1 for JPEG and TIFF, whose further pictures are not counted. `damaged` means that the decoder found damage in the picture and
+    made of it what it could.
     """
 
     format: str
@@ -22,3 +23,4 @@ class ImageFacts:
     taken: str | None
     camera: str | None
     frames: int
+    damaged: bool = False

@@ -8,7 +8,7 @@ Marker codes are those of ITU-T T.81, table B.1.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from tasks.errors import InputError, Reason
 
@@ -23,6 +23,10 @@ _STANDALONE = {0x01, _SOI}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie in the same range
 _DECODABLE_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # the others are lossless or hierarchical
 _PROGRESSIVE_FRAMES = {0xC2, 0xCA}
+_SEQUENTIAL_FRAMES = {0xC0, 0xC1, 0xC9}
+# What a decoder needs before the first scan: frame, Huffman and arithmetic tables, DQT, DRI, and the two that tell RGB
+# from YCbCr, JFIF's APP0 and Adobe's APP14. No lossless frame: simplejpeg 1.9 writes beyond its buffer when it scales one.
+_NEEDED = _DECODABLE_FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
 
 
 @dataclass(slots=True)
@@ -69,6 +73,43 @@ def walk_jpeg(file: BinaryIO, max_scans: int, *, to_the_end: bool = False) -> Jp
             found.ended = True
             break
     return found
+
+
+class BareJpeg(NamedTuple):
+    """A JPEG without its metadata; `scan_at` is where its first scan begins."""
+
+    content: bytearray
+    scan_at: int
+
+
+def bare_jpeg(file: BinaryIO, size_bytes: int) -> BareJpeg:
+    """The picture of a JPEG, and whatever follows it, without metadata and without stray bytes between its segments.
+
+    Where the frame is sequential, its first scan gets the parameters that it must have (T.81, table B.3); wrong ones,
+    as Samsung's cameras write them, mean nothing to any decoder.
+    """
+    head, is_sequential, scan_at = bytearray(b"\xff\xd8"), False, size_bytes
+    for marker, at in _markers(file):
+        if marker == _SOS:
+            scan_at = at - 2
+            break
+        is_sequential = is_sequential or marker in _SEQUENTIAL_FRAMES
+        if marker in _NEEDED:
+            head += bytes((0xFF, marker)) + _segment(file, at)
+    content = bytearray(len(head) + size_bytes - scan_at)
+    content[: len(head)] = head
+    file.seek(scan_at)
+    file.readinto(memoryview(content)[len(head) :])  # type: ignore[attr-defined]  # BinaryIO lacks what every one has
+    if is_sequential and len(content) > len(head) + 4:
+        parameters_at = len(head) + 5 + 2 * content[len(head) + 4]
+        content[parameters_at : parameters_at + 3] = b"\x00\x3f\x00"
+    return BareJpeg(content, len(head))
+
+
+def _segment(file: BinaryIO, at: int) -> bytes:
+    file.seek(at)
+    length = file.read(2)
+    return length + file.read(max(2, int.from_bytes(length, "big")) - 2)
 
 
 def _markers(file: BinaryIO) -> Iterator[tuple[int, int]]:

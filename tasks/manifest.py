@@ -109,6 +109,7 @@ def _image(record: dict[str, Any]) -> ImageFacts:
         taken=get_optional(record, "taken", str),
         camera=get_optional(record, "camera", str),
         frames=get(record, "frames", int),
+        damaged=bool(get_optional(record, "damaged", bool)),  # the first manifests do not have it
     )
 
 

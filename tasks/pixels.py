@@ -1,6 +1,6 @@
 """Make every thumbnail of one image: the engine, as the list of its steps.
 
-    decode once (a JPEG scaled down already) -> normal mode -> shrink to the largest wanted size -> sRGB -> upright
+    decode once (a JPEG scaled down already, and strictly) -> normal mode -> shrink to the largest wanted size -> sRGB -> upright
     -> largest first, each from the one before -> crop -> encode
 
 The order is the point: colour and turning are done on the small picture, where they cost a tenth; sizes are computed for
@@ -9,6 +9,7 @@ that fails: for some formats a second load would succeed with half the picture.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -16,12 +17,14 @@ from PIL import Image
 
 from tasks.codecs import decoder_failures_named, open_image
 from tasks.colour import normalise, to_srgb, without_idle_alpha
+from tasks.containers import looks_truncated
 from tasks.encode import encode
-from tasks.errors import InputError, Reason
+from tasks.errors import InputError, Reason, TruncatedError
 from tasks.exif import ExifFacts, read_exif
 from tasks.facts import ImageFacts
 from tasks.geometry import Size, centred, final_size, stored, whole_size
 from tasks.header import Header
+from tasks.jpeg_strict import DamagedJpegError, decode_strictly
 from tasks.recipe import Recipe, WantedSize
 
 # EXIF 2.32, tag 274: what turns the stored pixels upright.
@@ -50,10 +53,14 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What became of one image; `renditions` in the order of the recipe's sizes."""
+    """What became of one image; `renditions` in the order of the recipe's sizes.
+
+    `damage` says what the decoder found wrong and made thumbnails of all the same; "" for nothing.
+    """
 
     facts: ImageFacts
     renditions: tuple[Rendition, ...]
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class _Decoded:
     full: Size
     exif: ExifFacts
     profile: bytes | None
+    damage: str
 
 
 def render(file: BinaryIO, header: Header, recipe: Recipe) -> Rendered:
@@ -83,15 +91,16 @@ def render(file: BinaryIO, header: Header, recipe: Recipe) -> Rendered:
             decoded.exif.taken,
             decoded.exif.camera,
             header.frames,
+            damaged=bool(decoded.damage),
         )
-        base = _upright_base(decoded, _largest_whole(decoded.full, recipe))
+        base, damage = _upright_base(decoded, _largest_whole(decoded.full, recipe)), decoded.damage
         del decoded  # the large picture goes before the small ones are made
         made = dict(_cut(base, (facts.width, facts.height), recipe))
     except MemoryError as error:
         raise InputError(
             Reason.TOO_MUCH_MEMORY, "resizing this image takes more memory than a worker may use"
         ) from error
-    return Rendered(facts, tuple(made[size] for size in recipe.sizes))
+    return Rendered(facts, tuple(made[size] for size in recipe.sizes), damage)
 
 
 def shrink(image: Image.Image, size: Size, box: tuple[float, float, float, float] | None = None) -> Image.Image:
@@ -103,17 +112,34 @@ def shrink(image: Image.Image, size: Size, box: tuple[float, float, float, float
 
 def _decode(file: BinaryIO, header: Header, recipe: Recipe) -> _Decoded:
     image = open_image(file, header.format, header.max_pixels)
-    full, box = image.size, None
+    full, box, strict, damage = image.size, None, None, ""
     if header.format == "jpeg":
         drafted = image.draft(None, _smallest_useful(full, recipe))
         box = drafted[1] if drafted else None
-    image.load()
+        strict, damage = _decode_strictly(image, file, header)
+    if strict is None:
+        image.load()
     if box is None:
         full = image.size  # a HEIC may turn out otherwise than its header said
     exif = read_exif(image, header.format)
     profile = image.info.get("icc_profile")
-    pixels = normalise(image, header.format)
-    return _Decoded(pixels, box or (0, 0, *pixels.size), stored(full, exif.orientation), exif, profile)
+    pixels = normalise(image if strict is None else strict, header.format)
+    return _Decoded(pixels, box or (0, 0, *pixels.size), stored(full, exif.orientation), exif, profile, damage)
+
+
+def _decode_strictly(image: Image.Image, file: BinaryIO, header: Header) -> tuple[Image.Image | None, str]:
+    """The pixels of a JPEG, None where Pillow has to decode it; and what damage was found.
+
+    Raises TruncatedError for a damaged one without its end: the rest may still come.
+    """
+    try:
+        return decode_strictly(file, header.size_bytes, image.mode, image.size), ""
+    except DamagedJpegError as found:
+        with suppress(InputError):  # the walk lost its way in the damage, which says nothing about the end
+            if looks_truncated(file, "jpeg", header.size_bytes):
+                text = f"this jpeg looks cut off ({found})"
+                raise TruncatedError(text, "it is tried again when it changes") from found
+        return None, str(found)
 
 
 def _largest_whole(full: Size, recipe: Recipe) -> Size:

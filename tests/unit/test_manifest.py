@@ -51,6 +51,7 @@ def test_the_json_is_version_1_of_the_contract() -> None:
             "taken": "2024-05-06T07:08:09",
             "camera": "Apple iPhone 15",
             "frames": 1,
+            "damaged": False,
         },
         "category": "beach",
         "recipe": "fedcba9876543210",
@@ -68,6 +69,14 @@ def test_the_json_is_version_1_of_the_contract() -> None:
         "ingested_at": "2024-05-06T07:08:10Z",
         "duration_ms": 412,
     }
+
+
+def test_a_damaged_picture_that_was_accepted_says_so_and_an_older_manifest_means_an_undamaged_one() -> None:
+    damaged = replace(MANIFEST, image=replace(MANIFEST.image, damaged=True))
+    assert from_bytes(to_bytes(damaged)) == damaged
+    record = json.loads(to_bytes(MANIFEST))
+    del record["image"]["damaged"]
+    assert from_bytes(json.dumps(record).encode()) == MANIFEST
 
 
 def test_a_path_that_is_not_utf8_has_its_bytes_beside_it() -> None:

@@ -1,0 +1,79 @@
+"""Decode a JPEG strictly: the same pixels as Pillow's, and word of the damage that Pillow passes over in silence.
+
+libjpeg warns of damaged data and goes on with grey or shifted blocks; Pillow throws the warnings away, so of copies with
+4 kB cut out of their middle it accepts all. simplejpeg stops at the first warning. What a reader would get wrong: not
+every warning means damage. Metadata is taken out before decoding, because its mistakes harm no picture; the scan
+parameters that Samsung phones write wrongly, and every decoder ignores, are put right; what else is no damage,
+or simplejpeg cannot do, is left to Pillow.
+"""
+
+import os
+import re
+from typing import BinaryIO
+
+from PIL import Image
+
+from tasks.jpeg_markers import BareJpeg, bare_jpeg
+
+# numpy, which simplejpeg brings along, would start a thread for each core here; nobody multiplies matrices, and Celery
+# forks from this process.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import simplejpeg
+
+# Everything else that libjpeg says (jerror.h, JWRN_*) is about metadata or formalities, or means that this decoder
+# lacks something. A missing end is Pillow's to judge.
+_DAMAGE = "Corrupt JPEG data: "
+_LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+_END = b"\xff\xd9"
+
+
+class DamagedJpegError(Exception):
+    """libjpeg met damaged data; the text is its own."""
+
+
+def decode_strictly(file: BinaryIO, size_bytes: int, mode: str, size: tuple[int, int]) -> Image.Image | None:
+    """The picture in `mode` ("L" or "RGB"), decoded at `size`, which is one that Pillow's `draft` gave.
+
+    None when it is for Pillow to decode: another mode, or a JPEG that this decoder cannot do or has formal objections
+    to. It was looked through for damage all the same, as far as that went. Raises DamagedJpegError, and OSError and
+    MemoryError as reading and decoding do.
+    """
+    bare = bare_jpeg(file, size_bytes)
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            bare.content,
+            "RGB" if mode == "RGB" else "GRAY",
+            min_width=size[0],
+            min_height=size[1],
+            strict=True,
+        )
+    except ValueError as warning:
+        damage = _damage_in(str(warning), bare)
+        if damage:
+            raise DamagedJpegError(damage) from None
+        return None
+    height, width = pixels.shape[:2]
+    if mode not in ("L", "RGB") or (width, height) != size:
+        return None
+    return Image.frombuffer(mode, size, pixels, "raw", mode, 0, 1)
+
+
+def _damage_in(warning: str, bare: BareJpeg) -> str:
+    """The damage that a warning tells of, "" when it tells of none."""
+    if not warning.startswith(_DAMAGE):
+        return ""
+    left_over = _LEFT_OVER.match(warning)
+    if left_over and _is_padding(bare, int(left_over[1])):
+        return ""
+    return warning.removeprefix(_DAMAGE)
+
+
+def _is_padding(bare: BareJpeg, count: int) -> bool:
+    """Whether the `count` bytes that were left over when the picture was complete, before its end mark, are all alike.
+
+    Cheap cameras pad there, and some encoders leave one stray byte (ImageNet has such files).
+    """
+    end = bare.content.find(_END, bare.scan_at)
+    left_over = bare.content[bare.scan_at : end].rstrip(b"\xff")[-count:]
+    return len(set(left_over)) <= 1
