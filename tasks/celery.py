@@ -7,12 +7,16 @@ process, which then forks its children, so connections are made where they are f
 import logging
 import sys
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
+from celery.worker import state
+from celery.worker.request import Request
 from kombu.exceptions import KombuError
+from redis import RedisError
 
 from config import load, logs
 from config.celery import EXPIRE, SWEEP
@@ -24,7 +28,8 @@ from tasks.app import make_worker_app
 from tasks.errors import IngestError, Reason
 from tasks.ingest import Ingest
 from tasks.leases import Leases
-from tasks.messages import TASK_INGEST, from_message
+from tasks.lost_child import failed_counter, why_lost
+from tasks.messages import TASK_INGEST, Arrival, UnknownVersionError, from_message
 from tasks.waits import wait_seconds
 
 STORE_TIMEOUT_SECONDS = 5.0
@@ -56,7 +61,7 @@ def _ingest() -> Ingest:
     return Ingest(settings, _leases())
 
 
-@app.task(name=TASK_INGEST)
+@app.task(name=TASK_INGEST, Request="tasks.celery:IngestRequest")
 def ingest(**message: Any) -> dict[str, Any]:
     """Turn one arrival into thumbnails; the message is tasks.messages.to_message's."""
     return _ingest().ingest(message)
@@ -115,15 +120,56 @@ def _tell_stopping(**_: Any) -> None:
     notify_systemd("STOPPING=1")
 
 
+@signals.worker_shutting_down.connect
+def _excuse_what_is_at_hand(**_: Any) -> None:
+    """In the main process: told to stop, it may be killed before the images at hand are done. They are not to blame."""
+    for request in tuple(state.active_requests):
+        _tell_leases(request, Leases.excuse)
+
+
+class IngestRequest(Request):
+    """A message at work, as the main process sees it."""
+
+    def cancel(self, *args: Any, **options: Any) -> None:
+        """End it because the worker stops; the message goes back to the broker, and the lease must not outlive that."""
+        super().cancel(*args, **options)
+        _tell_leases(self, Leases.give_back)
+
+
+def _tell_leases(request: Request, tell: Callable[[Leases, Arrival, str], bool]) -> None:
+    if "token" not in request.kwargs:  # a periodic job
+        return
+    try:
+        tell(_leases(), *from_message(request.kwargs))
+    except (RedisError, UnknownVersionError) as error:  # the lease ends by itself
+        log.warning("leases.unreachable", error=error)
+
+
 @signals.task_failure.connect
 def _count_lost_child(exception: BaseException | None = None, kwargs: dict[str, Any] | None = None, **_: Any) -> None:
     """In the main process: a child died or was killed at its time limit, so nobody else can put its arrival off."""
     if not isinstance(exception, WorkerLostError | TimeLimitExceeded) or not kwargs or "token" not in kwargs:
         return
     arrival, token = from_message(kwargs)
-    timed_out = isinstance(exception, TimeLimitExceeded)
-    reason = Reason.TIMED_OUT if timed_out else Reason.CRASHED_WORKER
-    why = IngestError(reason, f"{arrival.path}: {exception}")
-    log.warning("image.attempt_lost", inbox=arrival.inbox, path=arrival.path, reason=str(reason))
-    wait = wait_seconds(why, 0, settings.watcher.rescan_seconds)
-    _leases().put_off(arrival, token, why, wait, failed=str(reason).removesuffix("_worker"))
+    why = why_lost(exception)
+    try:
+        if not _put_off_lost(arrival, token, why):
+            return  # Celery tells of a time limit twice
+    except RedisError as error:  # the lease ends by itself, and the attempt counts as one whose worker vanished
+        log.warning("leases.unreachable", error=error)
+    log.warning(
+        "image.attempt_lost", inbox=arrival.inbox, path=arrival.path, reason=str(why.reason), message=why.message
+    )
+
+
+def _put_off_lost(arrival: Arrival, token: str, why: IngestError) -> bool:
+    """Count the lost attempt; False when that has been done already."""
+    record = _leases().record(arrival)
+    tries = record.tries if record.reason == why.reason else 0
+    wait = wait_seconds(why, tries, settings.watcher.rescan_seconds)
+    if why.reason != Reason.LOST_WORKER and record.ended_children + 1 >= settings.limits.max_attempts:
+        wait = 0  # the next attempt only sets it aside
+    # When it died before it had begun, its message is gone with it.
+    return _leases().put_off(arrival, token, why, wait, failed=failed_counter(why)) or _leases().withdraw(
+        arrival, token
+    )

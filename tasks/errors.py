@@ -35,6 +35,7 @@ class Reason(StrEnum):
     TIMED_OUT = "timed_out"
     INTERNAL_ERROR = "internal_error"
     # ours or the weather: only in retry records
+    LOST_WORKER = "lost_worker"
     NO_SPACE = "no_space"
     READ_ONLY = "read_only"
     TOO_MANY_OPEN_FILES = "too_many_open_files"

@@ -112,16 +112,24 @@ class Ingest:
     def _refuse_what_kills(self, work: Work) -> None:
         """Give up on a file that ended too many attempts, without showing it to a decoder again."""
         record, limits = work.record, self._settings.limits
-        if record.crashed + record.timed_out >= limits.max_attempts:
+        if record.ended_children >= limits.max_attempts:
             if record.timed_out > record.crashed:
                 raise InputError(
                     Reason.TIMED_OUT,
                     f"took longer than {limits.task_time_seconds:g} s, {record.timed_out} times",
                     "raise limits.task_time if such images are wanted, then `thumbdrop quarantine retry`",
                 )
-            raise InputError(Reason.CRASHED_WORKER, f"crashed its worker {record.crashed} times")
+            raise InputError(
+                Reason.CRASHED_WORKER,
+                f"crashed its worker {record.ended_children} times; the last time {record.message}",
+                "it may be made to do harm; if it is to be trusted, save it anew as an ordinary JPEG or PNG",
+            )
         if record.vanished >= MAX_VANISHED:
-            raise InputError(Reason.CRASHED_WORKER, f"its worker vanished {record.vanished} times while at it")
+            raise InputError(
+                Reason.CRASHED_WORKER,
+                f"its worker was killed or vanished {record.vanished} times while at it",
+                "look for `Out of memory` in the kernel's log; if it was something else, `thumbdrop quarantine retry`",
+            )
         if record.internal >= limits.max_attempts:
             raise InputError(Reason.INTERNAL_ERROR, f"failed {record.internal} times: {record.message}")
 

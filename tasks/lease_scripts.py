@@ -39,6 +39,7 @@ redis.call('SET', lease, 'working:' .. token, 'PX', ttl)
 redis.call('SADD', flight, id)
 local before = redis.call('HGETALL', record)
 redis.call('HINCRBY', record, 'vanished', 1)
+redis.call('HDEL', record, 'excused')
 redis.call('EXPIRE', record, life)
 return before
 """
@@ -46,10 +47,10 @@ return before
 # ends a piece of work that finished the arrival for good
 FINISH = """
 local lease, record, flight, due, kept, counts = unpack(KEYS)
-local id, token, outcome, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local id, token, keep = ARGV[1], ARGV[2], ARGV[3]
 redis.call('DEL', record)
 redis.call('ZREM', due, id)
-redis.call('HINCRBY', counts, outcome, 1)
+for i = 4, #ARGV do redis.call('HINCRBY', counts, ARGV[i], 1) end
 if keep == '1' then redis.call('SADD', kept, id) end
 if redis.call('GET', lease) == 'working:' .. token then
   redis.call('DEL', lease)
@@ -65,8 +66,10 @@ PUT_OFF = (
 local lease, record, flight, due = unpack(KEYS)
 local id, token, wait, failed, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('GET', lease) ~= 'working:' .. token then return 0 end
-if redis.call('HINCRBY', record, 'vanished', -1) < 0 then redis.call('HSET', record, 'vanished', 0) end
-if failed ~= '' then redis.call('HINCRBY', record, failed, 1) end
+local excused = redis.call('HGET', record, 'excused') == token
+if not excused and redis.call('HINCRBY', record, 'vanished', -1) < 0 then redis.call('HSET', record, 'vanished', 0) end
+if failed ~= '' and not (excused and failed == 'vanished') then redis.call('HINCRBY', record, failed, 1) end
+redis.call('HDEL', record, 'excused')
 if redis.call('HGET', record, 'reason') ~= ARGV[6] then redis.call('HSET', record, 'tries', 0, 'first_at', now) end
 redis.call('HINCRBY', record, 'tries', 1)
 redis.call('HSET', record, 'reason', ARGV[6], 'message', ARGV[7], 'arrival', ARGV[8])
@@ -77,6 +80,22 @@ redis.call('SREM', flight, id)
 return 1
 """
 )
+
+# takes back the attempt of a worker that is told to stop, once; `ends` is '1' when the work has ended with that
+EXCUSE = """
+local lease, record, flight = unpack(KEYS)
+local id, token, ends = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('GET', lease) ~= 'working:' .. token then return 0 end
+if redis.call('HGET', record, 'excused') ~= token then
+  if redis.call('HINCRBY', record, 'vanished', -1) < 0 then redis.call('HSET', record, 'vanished', 0) end
+  redis.call('HSET', record, 'excused', token)
+end
+if ends == '1' then
+  redis.call('DEL', lease)
+  redis.call('SREM', flight, id)
+end
+return 1
+"""
 
 # renews or takes a watcher's hold on an inbox: 2 = taken anew, 1 = renewed, 0 = another holds it
 HOLD = """

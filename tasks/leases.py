@@ -75,6 +75,11 @@ class Record:
         """All attempts that came to no named end."""
         return self.vanished + self.crashed + self.timed_out + self.internal
 
+    @property
+    def ended_children(self) -> int:
+        """Attempts that ended their worker child by the file's own fault."""
+        return self.crashed + self.timed_out
+
 
 _COUNTERS = ("vanished", "crashed", "timed_out", "internal", "superseded", "tries")
 
@@ -101,6 +106,7 @@ class Leases:
         self._begin = redis.register_script(lease_scripts.BEGIN)
         self._finish = redis.register_script(lease_scripts.FINISH)
         self._put_off = redis.register_script(lease_scripts.PUT_OFF)
+        self._excuse = redis.register_script(lease_scripts.EXCUSE)
         self._hold = redis.register_script(lease_scripts.HOLD)
         self._release_hold = redis.register_script(lease_scripts.RELEASE_HOLD)
 
@@ -196,20 +202,24 @@ class Leases:
             return None
         return _record(dict(zip(before[::2], before[1::2], strict=True)))
 
-    def finish(self, arrival: Arrival, token: str, outcome: str, *, keep: bool) -> None:
-        """End the work for good: counters, retry record and lease go; `keep` remembers the file as done."""
+    def finish(self, arrival: Arrival, token: str, *counted: str, keep: bool) -> None:
+        """End the work for good: counters, retry record and lease go; `keep` remembers the file as done.
+
+        `counted` is the outcome, and what else is to be counted of it.
+        """
         keys = [
             _lease(arrival.id),
             _record_key(arrival.id),
             *_keys(arrival.inbox, "flight", "due", "kept"),
             "thumbdrop:counts",
         ]
-        self._finish(keys=keys, args=[arrival.id, token, outcome, int(keep)])
+        self._finish(keys=keys, args=[arrival.id, token, int(keep), *counted])
 
     def put_off(self, arrival: Arrival, token: str, why: IngestError, wait_seconds: float, *, failed: str = "") -> bool:
         """End the work for now: take the attempt back, or move it to the counter `failed`, and say when to try again.
 
-        `failed` is "crashed", "timed_out", "internal", "superseded" or empty. False when the lease was no longer ours.
+        `failed` is "vanished", "crashed", "timed_out", "internal", "superseded" or empty. False when the lease was no
+        longer ours.
         """
         keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight", "due")]
         facts = json.dumps([arrival.inbox, arrival.path, arrival.size_bytes, arrival.mtime_ns])
@@ -217,6 +227,18 @@ class Leases:
         reason, message = str(why.reason), _encodable(why.message)
         args: list[str | int] = [arrival.id, token, wait_ms, failed, RECORD_SECONDS, reason, message, facts]
         return bool(self._put_off(keys=keys, args=args))
+
+    def excuse(self, arrival: Arrival, token: str) -> bool:
+        """Take the attempt back while the work still goes on: whatever ends its worker now, the file is not to blame."""
+        return self._take_back(arrival, token, ends=False)
+
+    def give_back(self, arrival: Arrival, token: str) -> bool:
+        """Take the attempt back and end the work at once, so that another worker need not wait for the lease's end."""
+        return self._take_back(arrival, token, ends=True)
+
+    def _take_back(self, arrival: Arrival, token: str, *, ends: bool) -> bool:
+        keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight")]
+        return bool(self._excuse(keys=keys, args=[arrival.id, token, int(ends)]))
 
     def pause(self, why: IngestError) -> None:
         """Raise the library's pause flag: nothing is published until it expires."""

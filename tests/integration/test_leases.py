@@ -79,6 +79,44 @@ def test_a_named_outcome_takes_the_attempt_back_and_a_crash_moves_it(leases: Lea
     assert (leases.record(ARRIVAL).crashed, leases.record(ARRIVAL).vanished) == (1, 0)
 
 
+def test_the_attempt_of_a_worker_that_is_told_to_stop_is_taken_back_once(leases: Leases) -> None:
+    for _ in range(12):
+        token = published(leases)
+        record = leases.begin(ARRIVAL, token)
+        assert record is not None
+        assert record.vanished == 0
+        assert leases.excuse(ARRIVAL, token)
+        assert leases.excuse(ARRIVAL, token)
+        assert leases.states([ARRIVAL.id]) == ["working"], "the work goes on"
+        leases.redis.delete(f"thumbdrop:lease:{ARRIVAL.id}")  # killed after all, and the lease has ended
+    assert not leases.excuse(ARRIVAL, token)
+    leases.begin(ARRIVAL, published(leases))
+    assert leases.record(ARRIVAL).vanished == 1, "the next attempt is not excused with it"
+
+
+def test_a_child_that_was_killed_while_its_worker_stops_counts_for_nothing(leases: Leases) -> None:
+    token = published(leases)
+    leases.begin(ARRIVAL, token)
+    leases.excuse(ARRIVAL, token)
+    assert leases.put_off(ARRIVAL, token, TransientError("killed"), 0, failed="vanished")
+    assert leases.record(ARRIVAL).attempts == 0
+    token = published(leases)
+    leases.begin(ARRIVAL, token)
+    assert leases.put_off(ARRIVAL, token, TransientError("killed"), 0, failed="vanished")
+    assert leases.record(ARRIVAL).attempts == 1
+
+
+def test_work_that_was_given_back_need_not_wait_for_the_end_of_its_lease(leases: Leases) -> None:
+    token = published(leases)
+    leases.begin(ARRIVAL, token)
+    assert not leases.give_back(ARRIVAL, "another token")
+    leases.excuse(ARRIVAL, token)
+    assert leases.give_back(ARRIVAL, token)
+    assert leases.record(ARRIVAL).attempts == 0
+    assert leases.in_flight("inbox") == {}
+    assert states(leases, ARRIVAL) == ["published"]
+
+
 def test_a_file_that_was_put_off_waits_and_is_due_by_redis_own_clock(leases: Leases) -> None:
     token = published(leases)
     leases.begin(ARRIVAL, token)
