@@ -315,7 +315,7 @@ class Thumbdrop:
 
     def standing(self) -> list[str]:
         """The names that stand in the inbox, hidden ones too, without directories."""
-        return sorted(str(file.relative_to(self.inbox)) for file in self.inbox.rglob("*") if not _is_directory(file))
+        return sorted(str(file.relative_to(self.inbox)) for file in _files_below(self.inbox))
 
     def wait_done(self, done: int, *, left: int = 0, seconds: float = 60.0) -> None:
         """Wait until so many manifests stand and so many files are left in the inbox."""
@@ -407,12 +407,15 @@ def source_path(record: Mapping[str, Any]) -> str:
 
 def visible_files(root: Path) -> list[Path]:
     """All files below `root` but those that are hidden or in a hidden directory."""
-    found = (file for file in root.rglob("*") if not _is_directory(file))
+    found = _files_below(root)
     return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(root).parts))
 
 
-def _is_directory(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+def _files_below(root: Path) -> Iterator[Path]:
+    """Everything but directories. Unlike Path.rglob it takes no offence at directories that vanish meanwhile."""
+    for folder, folders, names in os.walk(root):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        yield from (Path(folder, name) for name in (*names, *links))
 
 
 def _all_pids() -> list[int]:

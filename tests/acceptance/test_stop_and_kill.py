@@ -11,7 +11,10 @@ from images import image_bytes
 from running import SETTINGS, MakeThumbdrop, Thumbdrop, assert_complete, path_in, visible_files
 from waiting import wait_until
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
 PHOTOS = 40
+FOLDER = "walk"
 # A window much smaller than the work, so that a watcher is needed to the end. The task time is long enough for any of
 # these photos on a busy machine, and short enough for the leases of the dead to end soon.
 FEW_IN_FLIGHT = (
@@ -31,7 +34,7 @@ UP = ("up", "--workers", "2")
 def photos() -> Mapping[str, bytes]:
     """Forty photos of 6 MP, together some ten seconds of work for one CPU; no two have the same bytes."""
     content = image_bytes("jpeg", 3000, 2000, progressive=True)
-    return {f"walk/photo {number:02}.jpg": _with_comment(content, number) for number in range(PHOTOS)}
+    return {f"{FOLDER}/photo {number:02}.jpg": _with_comment(content, number) for number in range(PHOTOS)}
 
 
 def _with_comment(jpeg: bytes, number: int) -> bytes:
@@ -39,9 +42,12 @@ def _with_comment(jpeg: bytes, number: int) -> bytes:
 
 
 def in_the_middle_of(thumbdrop: Thumbdrop, photos: Mapping[str, bytes]) -> None:
-    """Drop the photos and wait until some are done, while most of them are not."""
+    """Move the folder with the photos in and wait until some are done, while most of them are not."""
+    folder = thumbdrop.folder / FOLDER
+    folder.mkdir()
     for name, content in photos.items():
-        thumbdrop.drop(name, content)
+        (thumbdrop.folder / name).write_bytes(content)
+    folder.rename(thumbdrop.inbox / FOLDER)
     done = wait_until(lambda: (n := len(thumbdrop.manifests())) >= 4 and n, "four photos are done", 30)
     assert done < len(photos) - 8, "it was too quick for the test to come between"
 
@@ -56,7 +62,6 @@ def assert_nothing_is_half_written(thumbdrop: Thumbdrop) -> None:
             assert path_in(thumbdrop.library, thumbnail, "path").stat().st_size == thumbnail["size_bytes"]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM"])
 def test_stopping_in_the_middle_of_work_is_orderly_and_the_next_start_goes_on(
     make_thumbdrop: MakeThumbdrop, photos: Mapping[str, bytes], way: str
@@ -82,7 +87,6 @@ def test_stopping_in_the_middle_of_work_is_orderly_and_the_next_start_goes_on(
     assert_complete(thumbdrop, photos)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", ["watcher", "worker", "worker child", "redis", "beat"])
 def test_killing_any_part_in_the_middle_of_work_leaves_every_photo_complete(
     make_thumbdrop: MakeThumbdrop, photos: Mapping[str, bytes], part: str
@@ -99,7 +103,6 @@ def test_killing_any_part_in_the_middle_of_work_leaves_every_photo_complete(
     assert part == "worker child" or f"{part} was killed by SIGKILL" in up.text
 
 
-@pytest.mark.timeout(120)
 def test_killing_a_worker_together_with_its_children_leaves_every_photo_complete(
     make_thumbdrop: MakeThumbdrop, photos: Mapping[str, bytes]
 ) -> None:
@@ -111,7 +114,6 @@ def test_killing_a_worker_together_with_its_children_leaves_every_photo_complete
     assert_complete(thumbdrop, photos)
 
 
-@pytest.mark.timeout(120)
 def test_killing_up_leaves_no_process_behind_and_the_next_one_finishes_the_work(
     make_thumbdrop: MakeThumbdrop, photos: Mapping[str, bytes]
 ) -> None:
