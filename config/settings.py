@@ -191,6 +191,8 @@ class LimitSettings(_Section):
         written("24h"), alias="truncated_grace"
     )
     empty_grace_seconds: Annotated[Duration, lasting("0s", "3650d")] = Field(written("10m"), alias="empty_grace")
+    # A picture with a grey or shifted part is no good copy, and whoever sent it may still have one.
+    damaged: Literal["quarantine", "accept"] = "quarantine"
 
 
 class QuarantineSettings(_Section):

@@ -162,6 +162,7 @@ class Ingest:
         sha256 = source.sha256()
         if not source.is_unchanged():
             raise SupersededError(f"{work.arrival.path} changed while it was read")
+        self._refuse_damage(rendered.damage)
         category = choose_category(self._settings.category, rendered.facts, work.arrival)
         slot = self._library.slot_for(work.arrival, category, sha256)
         standing = self._library.manifest(slot)
@@ -180,7 +181,13 @@ class Ingest:
             duration_ms=work.duration_ms,
         )
         self._library.publish(slot, manifest, rendered.renditions)
-        return {"outcome": "done", "slot": slot, "original": self._take_away(work, source, slot)}
+        found = {"damage": rendered.damage} if rendered.damage else {}
+        return {"outcome": "done", "slot": slot, "original": self._take_away(work, source, slot), **found}
+
+    def _refuse_damage(self, damage: str) -> None:
+        if damage and self._settings.limits.damaged == "quarantine":
+            hint = 'upload a good copy, or set limits.damaged = "accept" and run `thumbdrop quarantine retry`'
+            raise InputError(Reason.CORRUPT, f"this jpeg is damaged ({damage}); a part of the picture is wrong", hint)
 
     def _duplicate(self, work: Work, source: Source, slot: str, sha256: str) -> Outcome:
         if not source.is_unchanged():
@@ -200,7 +207,8 @@ class Ingest:
 
     def _finish(self, work: Work, outcome: Outcome) -> Outcome:
         try:
-            self._leases.finish(work.arrival, work.token, outcome["outcome"], keep=work.stays)
+            counted = [outcome["outcome"], *(["damaged"] if "damage" in outcome else [])]
+            self._leases.finish(work.arrival, work.token, *counted, keep=work.stays)
         except RedisError as error:  # the work is done; the lease ends by itself and the next look finds it so
             log.warning("leases.unreachable", error=error)
         outcome["duration_ms"] = work.duration_ms
@@ -232,6 +240,8 @@ class Ingest:
     def _set_aside(self, work: Work, why: InputError) -> None:
         with open_source(work.inbox.path, work.arrival.path) as source:
             self._refuse_another(work, source)
+            if source.has_writer():  # whatever it lacks may still come
+                raise TruncatedError(f"{why.message}; a program still has it open for writing", why.hint)
             entry = self._quarantine.put(
                 work.arrival,
                 source,

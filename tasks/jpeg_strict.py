@@ -26,6 +26,7 @@ import simplejpeg
 _DAMAGE = "Corrupt JPEG data: "
 _LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _END = b"\xff\xd9"
+_MAX_PADDING_BYTES = 16
 
 
 class DamagedJpegError(Exception):
@@ -70,10 +71,11 @@ def _damage_in(warning: str, bare: BareJpeg) -> str:
 
 
 def _is_padding(bare: BareJpeg, count: int) -> bool:
-    """Whether the `count` bytes that were left over when the picture was complete, before its end mark, are all alike.
+    """Whether the `count` bytes that were left over when the picture was complete, before its end mark, are none of it.
 
-    Cheap cameras pad there, and some encoders leave one stray byte (ImageNet has such files).
+    Cheap cameras pad there with about ten bytes, and some encoders leave one stray byte (ImageNet has such files). More
+    of them, zeros above all, are an unwritten part that happened to decode to a grey one.
     """
     end = bare.content.find(_END, bare.scan_at)
     left_over = bare.content[bare.scan_at : end].rstrip(b"\xff")[-count:]
-    return len(set(left_over)) <= 1
+    return count <= _MAX_PADDING_BYTES and len(set(left_over)) <= 1

@@ -19,6 +19,7 @@ from tasks.errors import GoneError, IngestError, TransientError, from_os_error
 from tasks.inbox_trouble import NO_ROOM, REFUSED, may_write, meaning_of
 from tasks.leftovers import put_back, put_back_leftovers, removing_name
 from tasks.library_names import split_path
+from tasks.writers import has_writer
 
 __all__ = ["Source", "is_same_mtime", "open_source", "put_back_leftovers"]
 
@@ -74,6 +75,10 @@ class Source:
         with self._trouble("look at"):
             now = os.fstat(self.fd)
         return _has_same_content(now, self.stat) and now.st_ctime_ns == self._ctime_ns
+
+    def has_writer(self) -> bool:
+        """Whether a program is seen to have it open for writing; see tasks/writers.py for what cannot be seen."""
+        return has_writer(self.fd)
 
     def stands(self) -> bool:
         """Whether the name still leads to this very file."""

@@ -39,7 +39,10 @@ def _reached(address: str, error: str) -> str:
 def _library(status: Status) -> str:
     now = "" if status.quarantined_now is None else f"; {status.quarantined_now} in quarantine now"
     paused = f"; PAUSED: {status.paused.get('message', '')}" if status.paused else ""
-    return f"so far {listed(status.counts)}{now}{paused}"
+    outcomes = {name: number for name, number in status.counts.items() if name != "damaged"}
+    damaged = status.counts.get("damaged", 0)
+    among = f" ({damaged} of them damaged and accepted as such)" if damaged else ""
+    return f"so far {listed(outcomes)}{among}{now}{paused}"
 
 
 def _inbox(inbox: InboxStatus, now: float) -> Iterator[tuple[str, str, bool]]:
