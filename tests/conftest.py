@@ -9,7 +9,7 @@ import pytest
 from needs import corpus_folder, missing
 
 # In the order in which they import each other: pytest rewrites the asserts of each before it is loaded.
-pytest_plugins = ["installed", "servers", "running", "ingest_rig"]
+pytest_plugins = ["installed", "servers", "running", "sftp", "ingest_rig"]
 
 
 @pytest.fixture(scope="session")
