@@ -112,9 +112,13 @@ class Leases:
 
     # -- the watcher's side
 
-    def offer(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
-        """Lease, in one round trip, each arrival that nobody holds and that is due; say what stands against others."""
-        tokens = [secrets.token_hex(8) for _ in arrivals]
+    def offer(self, arrivals: Sequence[Arrival], tokens: Sequence[str] | None = None) -> list[Verdict]:
+        """Lease, in one round trip, each arrival that nobody holds and that is due; say what stands against others.
+
+        Whoever gives the `tokens` of the leases himself can withdraw them after a RedisError: they may have been given
+        although the reply was lost.
+        """
+        tokens = [new_token() for _ in arrivals] if tokens is None else tokens
         pipe = self.redis.pipeline(transaction=False)
         for arrival, token in zip(arrivals, tokens, strict=True):
             keys = [_lease(arrival.id), *_keys(arrival.inbox, "due", "kept", "flight"), "thumbdrop:pause"]
@@ -308,6 +312,11 @@ class Leases:
         """Redis's clock, in milliseconds since the epoch."""
         seconds, micros = self.redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
+
+
+def new_token() -> str:
+    """A token that nobody else has."""
+    return secrets.token_hex(8)
 
 
 def _lease(arrival_id: str) -> str:

@@ -20,7 +20,7 @@ from redis import RedisError
 
 from config.celery import QUEUE
 from config.logs import get_logger
-from tasks.leases import Leases
+from tasks.leases import Leases, Verdict, new_token
 from tasks.messages import TASK_INGEST, Arrival, to_message
 from watcher.flights import Flights
 
@@ -112,6 +112,7 @@ class Publisher:
         self._held: frozenset[str] = frozenset()
         self._others: frozenset[str] = frozenset()  # the inboxes that another watcher held when last asked
         self._offers: deque[Arrival] = deque()
+        self._unsent: deque[tuple[Arrival, str]] = deque()  # leases without a message, to be taken back
         self._bell = threading.Event()
         self._answers: deque[Answer] = deque()
         self._flights = Flights(leases, max_in_flight, lost_after_seconds)
@@ -226,6 +227,7 @@ class Publisher:
             return
         try:
             self._forget()
+            self._take_back()
             self._keep_holds(now)
             self._publish(now)
             self._follow(now)
@@ -260,6 +262,12 @@ class Publisher:
             self._leases.forget(self._forgotten[0])
             self._forgotten.popleft()
 
+    def _take_back(self) -> None:
+        """Withdraw leases whose message did not go out; what fails now is tried again, or the file would wait for them."""
+        while self._unsent:
+            self._leases.withdraw(*self._unsent[0])
+            self._unsent.popleft()
+
     def _take_offers(self) -> list[Arrival]:
         return [self._offers.popleft() for _ in range(min(BATCH, len(self._offers)))]
 
@@ -275,30 +283,36 @@ class Publisher:
                 self._answer(Answer(arrival, "standby"))
         if not ours:
             return
-        try:
-            verdicts = self._leases.offer(ours)
-        except (RedisError, OSError):
-            for arrival in ours:
-                self._answer(Answer(arrival, "refused"))
-            raise
-        for verdict in verdicts:
+        for verdict in self._lease(ours):
             if verdict.state == "published":
                 self._send(verdict.arrival, verdict.token, now)
             else:
                 if verdict.state == "paused":
                     self._paused_until = now + verdict.wait_seconds
                 self._answer(Answer(verdict.arrival, verdict.state, verdict.wait_seconds))
+        self._take_back()
+
+    def _lease(self, arrivals: list[Arrival]) -> list[Verdict]:
+        tokens = [new_token() for _ in arrivals]
+        try:
+            return self._leases.offer(arrivals, tokens)
+        except (RedisError, OSError):  # they may have been given all the same
+            self._unsent.extend(zip(arrivals, tokens, strict=True))
+            for arrival in arrivals:
+                self._answer(Answer(arrival, "refused"))
+            raise
 
     def _send(self, arrival: Arrival, token: str, now: float) -> None:
-        if now < self._broker.until:
-            self._leases.withdraw(arrival, token)
-            self._answer(Answer(arrival, "refused"))
-            return
+        """Publish one message; asks nothing of the lease store, so that no trouble there leaves an offer unanswered."""
         try:
-            self._app.send_task(TASK_INGEST, kwargs=to_message(arrival, token), task_id=arrival.id, queue=QUEUE)
+            sent = now >= self._broker.until and self._app.send_task(
+                TASK_INGEST, kwargs=to_message(arrival, token), task_id=arrival.id, queue=QUEUE
+            )
         except _BROKER_ERRORS as error:
             self._broker.failed(error, now)
-            self._leases.withdraw(arrival, token)
+            sent = None
+        if not sent:
+            self._unsent.append((arrival, token))
             self._answer(Answer(arrival, "refused"))
             return
         self._broker.worked()

@@ -1,13 +1,18 @@
 """The publisher against a real Redis: slots, refusals, lost messages, standby, and what is due."""
 
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from config.settings import Settings
+from config.urls import connect
 from servers import RedisServer
 from tasks.app import make_publisher
 from tasks.errors import TransientError
@@ -115,6 +120,74 @@ def test_a_dead_broker_refuses_at_once_leaves_no_lease_and_recovers(rig: Rig, re
     assert rig.offer(ONE) == ["published"]
     assert rig.publisher.trouble == ""
     broker.kill()
+
+
+def test_leases_that_cannot_be_taken_back_at_once_block_neither_the_window_nor_the_files(
+    rig: Rig, redis_server: RedisServer
+) -> None:
+    """A full disk makes Redis refuse to write from one moment to the next: both to the broker and to the lease store."""
+    broker = RedisServer(redis_server._program, redis_server.folder / "broker")
+    broker.folder.mkdir(exist_ok=True)
+    settings = settings_for(redis_server).model_copy(update={"broker": settings_for(broker).broker})
+    rig.publisher._app = make_publisher(settings)
+    admin: Any = redis_server.client()
+    admin.execute_command("ACL SETUSER default -del")  # leases can be given, and not taken back
+    try:
+        assert rig.offer(ONE, TWO) == ["refused", "refused"]
+        assert rig.leases.states([ONE.id, TWO.id]) == ["published", "published"]
+    finally:
+        admin.execute_command("ACL SETUSER default +@all")
+    broker.start()
+    rig.step(60.0)
+    assert rig.publisher.free_slots == 4, "every offer was answered"
+    assert rig.leases.states([ONE.id, TWO.id]) == ["", ""]
+    assert rig.offer(ONE, TWO) == ["published", "published"]
+    broker.kill()
+
+
+def test_leases_that_were_given_unheard_are_taken_back(rig: Rig, redis_server: RedisServer) -> None:
+    with losing_the_reply_to(b"EVALSHA", redis_server) as address:
+        rig.publisher._leases = Leases(connect(address, 2.0), task_time_seconds=60)
+        assert rig.offer(ONE) == ["refused"]
+        assert rig.leases.states([ONE.id]) == ["published"], "the store did as it was told"
+        rig.publisher._leases.redis.close()
+    rig.publisher._leases = rig.leases
+    rig.step(60.0)
+    assert rig.leases.states([ONE.id]) == [""]
+    assert rig.offer(ONE) == ["published"]
+
+
+@contextmanager
+def losing_the_reply_to(command: bytes, server: RedisServer) -> Iterator[str]:
+    """The address of a relay to the server that hangs up as soon as such a command was carried out."""
+
+    def relay(client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as upstream:
+            upstream.connect(str(server.socket))
+            while request := client.recv(1 << 16):
+                upstream.sendall(request)
+                reply = upstream.recv(1 << 16)
+                if command in request:
+                    return
+                client.sendall(reply)
+
+    def accept() -> None:
+        with suppress(OSError):  # closed
+            while True:
+                relay(listener.accept()[0])
+
+    path = server.folder / "relay.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield f"redis+socket://{path}?virtual_host=1"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            path.unlink()
 
 
 def test_a_dead_lease_store_refuses_everything_and_is_found_again(rig: Rig, redis_server: RedisServer) -> None:
