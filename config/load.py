@@ -20,6 +20,7 @@ from config.checks import cross_mistakes
 from config.mistakes import Mistake, SettingsError, Where, mistakes_in
 from config.names import inbox_name_from
 from config.read import candidates, read_first, secrets
+from config.resolve import resolved
 from config.settings import Settings
 from config.tree import Layers, leaves
 
@@ -90,7 +91,7 @@ def _fill_in_places(tree: dict[str, Any], base: Path) -> None:
                 state.setdefault("path", os.path.join(library["path"], ".thumbdrop"))
     for table in _places(tree):
         if _is_path(table.get("path")):
-            table["path"] = os.path.realpath(table["path"])
+            table["path"] = resolved(os.fspath(table["path"]))
 
 
 def _places(tree: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,11 @@ What a reader would get wrong: unmounted is not empty. An inbox that is away los
 import time
 
 from config.logs import get_logger
+from config.mounts import read_mounts
 from config.settings import InboxSettings
 from watcher.collector import Trouble
 from watcher.hints import Hints
-from watcher.mounts import Backend, Layout, RootIdentity, choose_backend, read_mounts
+from watcher.mounts import Backend, Layout, RootIdentity, choose_backend
 from watcher.names import Names
 from watcher.shortage import Shortage
 

@@ -10,13 +10,14 @@ import os
 import pwd
 import time
 
+from config.mounts import is_network, read_mounts
 from config.settings import InboxSettings, Settings
 from config.urls import state_dir
 from tasks.durable import temporary_name
 from tasks.errors import ResourceError
 from tasks.library_tree import Tree
 from watcher.finding import Finding
-from watcher.mounts import Layout, Offline, check_root, choose_backend, is_network, read_mounts
+from watcher.mounts import Layout, Offline, check_root, choose_backend
 from watcher.names import Names
 from watcher.walk import Walk
 from watcher.wording import counted

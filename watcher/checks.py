@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from config.mounts import network_mount_of, read_mounts
 from config.settings import Settings
 from watcher.asking import Answer, ask_all
 from watcher.check_places import check_inbox, check_inotify, check_library
 from watcher.check_servers import check_broker, check_results
 from watcher.finding import Finding
+from watcher.mounts import Layout
 
 SECONDS = 15.0
 
@@ -44,13 +46,22 @@ def check_everything(settings: Settings, seconds: float = SECONDS) -> list[Findi
     questions["broker"] = partial(check_broker, settings)
     questions["result store"] = partial(check_results, settings)
     questions["image formats"] = partial(check_formats, settings)
-    answers = ask_all(questions, seconds)
+    answers = ask_all(questions, seconds, _on_network(settings))
     settings_are_valid = Finding("ok", "settings: no mistakes")  # or nobody would have come here
     return [
         settings_are_valid,
         *_check_user(),
         *(finding for name, answer in answers.items() for finding in _findings(name, answer)),
     ]
+
+
+def _on_network(settings: Settings) -> set[str]:
+    """The questions that touch a network file system."""
+    mounts = read_mounts()
+    found = {f"inbox {i.name}" for i in settings.inbox if Layout(str(i.path), mounts).network_parts}
+    if found:
+        found.add("inotify")
+    return found | ({"library"} if network_mount_of(str(settings.library.path), mounts) else set())
 
 
 def _findings(name: str, answer: Answer[list[Finding]]) -> list[Finding]:

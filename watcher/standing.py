@@ -1,15 +1,16 @@
 """What stands in an inbox at this moment, counted by a walk of our own: for `status`, which must not trust a watcher.
 
-What a reader would get wrong: a network mount is not walked, because that may take minutes or hang, and neither is an
-inbox whose files stay there when they are done; for both the watcher's own number counts.
+What a reader would get wrong: a network mount is not even looked at, because that may hang and then nobody could end this
+command, and an inbox whose files stay there when they are done is not walked; for both the watcher's own words count.
 """
 
 import os
 import time
 from dataclasses import dataclass
 
+from config.mounts import read_mounts
 from config.settings import InboxSettings
-from watcher.mounts import Layout, Offline, check_root, read_mounts
+from watcher.mounts import Layout, Offline, check_root
 from watcher.names import Names
 from watcher.walk import Walk
 
@@ -29,12 +30,15 @@ class Standing:
 
 
 def count_standing(inbox: InboxSettings, seconds: float) -> Standing:
-    """Count the candidates of an inbox, for at most `seconds`; blocks while a mount hangs."""
+    """Count the candidates of an inbox, for at most `seconds`; never looks at a network file system."""
     root = os.fspath(inbox.path)
+    network_parts = Layout(root, read_mounts()).network_parts
+    if "" in network_parts:
+        return Standing()
     found = check_root(root, None, require_mount=inbox.require_mount)
     if isinstance(found, Offline):
         return Standing(offline_why=found.why)
-    if inbox.after == "keep" or Layout(root, read_mounts()).network_parts:
+    if inbox.after == "keep" or network_parts:
         return Standing()
     return _walked(root, Names(inbox.ignore, inbox.suffixes), time.monotonic() + seconds)
 

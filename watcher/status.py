@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from config.addresses import masked
+from config.mounts import network_mount_of
 from config.settings import InboxSettings, Settings
 from config.urls import broker_url, connect, is_embedded, results_url
 from tasks.app import make_publisher
@@ -107,7 +108,8 @@ def look_at_everything(settings: Settings, seconds: float = TOTAL_SECONDS) -> St
     }
     for inbox in settings.inbox:
         questions[f"inbox {inbox.name}"] = partial(count_standing, inbox, _WALK_SECONDS)
-    return put_together(settings, ask_all(questions, seconds), time.time())
+    apart = {"quarantine"} if network_mount_of(str(settings.library.path)) else set()
+    return put_together(settings, ask_all(questions, seconds, apart), time.time())
 
 
 def put_together(settings: Settings, answers: dict[str, Answer[Any]], now: float) -> Status:

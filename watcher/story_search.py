@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from config.mounts import read_mounts
 from config.settings import InboxSettings, Settings
 from tasks.bysource import Memory, recall
 from tasks.library_tree import Tree
@@ -19,7 +20,7 @@ from tasks.messages import Arrival
 from tasks.quarantine import REASON_SUFFIX, Entry, Quarantine
 from tasks.slots import Slots, manifest_path
 from watcher.asking import ask
-from watcher.mounts import Layout, Offline, check_root, read_mounts
+from watcher.mounts import Layout, Offline, check_root
 from watcher.names import Names
 from watcher.settle import AskWriter, Rules, WaitSeconds, judge, trace
 from watcher.sighting import Sighting
@@ -39,7 +40,8 @@ def gather(settings: Settings, asked: str, cwd: str | None = None) -> Facts:
     """Find everything that is known of a path; never raises for what is away."""
     ignore_sigio()  # the writer test below
     now = time.time()
-    disk = ask(partial(_from_disk, settings, asked, cwd or os.getcwd(), now), _DISK_SECONDS)
+    question = partial(_from_disk, settings, asked, cwd or os.getcwd(), now)
+    disk = ask(question, _DISK_SECONDS, apart=_may_hang(settings))
     if disk.value is None:
         return Facts(asked, now, disk_error=disk.error)
     facts, arrival = disk.value
@@ -47,6 +49,12 @@ def gather(settings: Settings, asked: str, cwd: str | None = None) -> Facts:
         return facts
     store = ask(partial(add_from_store, settings, facts, arrival), _STORE_SECONDS)
     return store.value or replace(facts, store_error=store.error)
+
+
+def _may_hang(settings: Settings) -> bool:
+    mounts = read_mounts()
+    roots = [settings.library.path, *(inbox.path for inbox in settings.inbox)]
+    return any(Layout(str(root), mounts).network_parts for root in roots)
 
 
 # -- the disk

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from config.mounts import is_network, mount_of, parse_mountinfo, read_mounts
 from needs import ROOT
 from unprivileged import reachable_directory, run_as_nobody
 from watcher.mounts import (
@@ -16,10 +17,6 @@ from watcher.mounts import (
     RootIdentity,
     check_root,
     choose_backend,
-    is_network,
-    mount_of,
-    parse_mountinfo,
-    read_mounts,
 )
 
 MOUNTINFO = r"""
@@ -161,7 +158,8 @@ def test_a_root_that_may_not_be_read_or_entered_is_offline(mode: int) -> None:
 IN_A_MOUNT_NAMESPACE = """
 import os, subprocess, sys
 from pathlib import Path
-from watcher.mounts import check_root, Online, Offline, Layout, read_mounts
+from config.mounts import read_mounts
+from watcher.mounts import check_root, Online, Offline, Layout
 root = Path(sys.argv[1])
 def mount(point): subprocess.run(["mount", "-t", "tmpfs", "tmpfs", point], check=True)
 def umount(point): subprocess.run(["umount", point], check=True)
