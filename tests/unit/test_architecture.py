@@ -27,7 +27,9 @@ def test_every_module_has_one_line(package: str) -> None:
 
 def test_every_invariant_is_guarded_by_tests_that_exist() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    rows = [line for line in section("Invariants, and the tests that guard them").splitlines() if re.match(r"\| \d", line)]
+    rows = [
+        line for line in section("Invariants, and the tests that guard them").splitlines() if re.match(r"\| \d", line)
+    ]
     assert len(rows) == 10
     for row in rows:
         guards = re.findall(r"`(test_\w+)`", row)
