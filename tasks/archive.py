@@ -110,10 +110,15 @@ class Archive:
             announce(there)
             source.remove()
             return there
-        if not (source.is_unchanged() and source.stands()):
-            return None
-        with self._tree.directory(f"{ORIGINALS}/{split_last(slot)[0]}", make=True) as dir_fd:
-            return self._bring(slot, source, dir_fd, recorded, announce)
+        if source.is_unchanged() and source.stands():
+            with self._tree.directory(f"{ORIGINALS}/{split_last(slot)[0]}", make=True) as dir_fd:
+                there = self._bring(slot, source, dir_fd, recorded, announce)
+        if there is None:
+            # Another worker at the same file may have been faster; its word in the manifest may be lost under ours.
+            there = self._archived(slot, source, None)
+            if there is not None:
+                announce(there)
+        return there
 
     def _bring(
         self, slot: str, source: Source, dir_fd: int, recorded: str | None, announce: Callable[[str | None], None]
@@ -122,13 +127,17 @@ class Archive:
 
         def name_it(dir_fd: int, copy: str | None) -> bool:
             for name in original_names(slot, source):
-                if exists(dir_fd, name):
-                    continue
                 path = f"{ORIGINALS}/{split_last(slot)[0]}/{name}"
-                announce(path)
-                with suppress(FileExistsError):
+                if not exists(dir_fd, name):
+                    announce(path)
+                    with suppress(FileExistsError):
+                        placed.append(path)
+                        return _put(source, dir_fd, name, copy, self._tree.rights)
+                if self._holds(path, source):  # another worker was faster
+                    announce(path)
                     placed.append(path)
-                    return _put(source, dir_fd, name, copy, self._tree.rights)
+                    source.remove()
+                    return True
             raise TransientError(f"no free name for the original of {slot}")
 
         try:
@@ -147,9 +156,12 @@ class Archive:
         folder = f"{ORIGINALS}/{split_last(slot)[0]}"
         paths = [f"{folder}/{name}" for name in original_names(slot, source)]
         for path in [recorded, *paths] if recorded else paths:
-            if self._tree.size_of(path) == source.stat.st_size and self._hash_of(path) == source.sha256():
+            if self._holds(path, source):
                 return path
         return None
+
+    def _holds(self, path: str, source: Source) -> bool:
+        return self._tree.size_of(path) == source.stat.st_size and self._hash_of(path) == source.sha256()
 
     def _hash_of(self, path: str) -> str:
         folder, name = split_last(path)

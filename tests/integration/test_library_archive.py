@@ -276,6 +276,25 @@ def test_the_manifest_keeps_an_original_that_another_worker_has_archived_meanwhi
     assert manifest_at(library, slot).original == "originals/beach/photo.jpg"
 
 
+@pytest.mark.parametrize("call", ["renameat2", "copy_file_range"])
+def test_of_two_workers_that_bring_one_original_one_succeeds_and_the_manifest_knows_it(
+    inbox: Path, root: Path, tmp_path: Path, call: str
+) -> None:
+    file = put(inbox, "photo.jpg")
+    if call == "copy_file_range":
+        os.link(file, tmp_path / "a second name, so it is copied")
+    manifest = root / "manifests/beach/photo.json"
+    library_settings(root)
+    with held_at(call, INGEST, root, inbox) as slower:
+        slower.wait(lambda: manifest.exists() and (root / "originals/beach").exists())
+        _, original = ingest(Library(library_settings(root)), inbox, "photo.jpg")
+        assert original == "originals/beach/photo.jpg"
+        assert slower.release().strip() == original
+    assert manifest_at(Library(library_settings(root)), "beach/photo").original == original
+    assert [name for name in tree_of(root, hidden=True) if name.startswith("originals")] == [original]
+    assert tree_of(inbox, hidden=True) == {}
+
+
 ARCHIVE_AS_NOBODY = """
     import sys
     from pathlib import Path
