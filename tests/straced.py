@@ -96,3 +96,40 @@ def _started(
             yield child
         finally:
             child.kill()
+
+
+class Attached:
+    """strace at a process that was running already; what it saw is in `text`, a line a call."""
+
+    def __init__(self, pid: int, calls: str, log: Path, inject: str = "") -> None:
+        self._pid = pid
+        self._log = log
+        command = [need("strace"), "-f", "-qq", "-y", "-s", "200", "-o", str(log), f"--trace={calls}"]
+        command += [f"--inject={inject}"] if inject else []
+        self._strace = subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.DEVNULL)
+        wait_until(self._is_there, f"strace is at {pid}", 20)
+
+    @property
+    def text(self) -> str:
+        """The calls so far, oldest first."""
+        return self._log.read_text(errors="backslashreplace")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._strace.poll() is not None
+
+    def detach(self) -> None:
+        """Let the process go on, undisturbed."""
+        self._strace.terminate()
+        self._strace.wait(20)
+
+    def _is_there(self) -> bool:
+        assert self._strace.poll() is None, f"strace may not trace process {self._pid}"
+        status = Path(f"/proc/{self._pid}/status").read_text()
+        return f"TracerPid:\t{self._strace.pid}\n" in status
+
+
+def kill_at(pid: int, call: str, number: int, log: Path) -> Attached:
+    """Let a running process die of SIGKILL on entering `call` for the `number`th time from now on."""
+    return Attached(pid, call, log, f"{call}:signal=KILL:when={number}")
