@@ -4,6 +4,7 @@ Looks at nothing itself but mountinfo and sysctls, which never hang: what the ro
 What a reader would get wrong: unmounted is not empty. An inbox that is away loses its watches and nothing else.
 """
 
+import math
 import time
 
 from config.logs import get_logger
@@ -39,6 +40,7 @@ class Arming:
         self._hints = hints
         self._troubles: dict[str, float] = {}
         self._armed_at = 0.0
+        self._missed_at = self._died_at = -math.inf  # when watches were last made anew for that
         self._arm_at: float | None = None
         self.layout, self.backend = self._look_at_mounts()
 
@@ -106,14 +108,14 @@ class Arming:
             self.identity = None  # whatever answers next is armed anew
         elif trouble.kind == "dead":
             self.watches = 0
-            self._arm_at = max(now, self._armed_at + DEAD_SECONDS)
+            self._arm_at = self._died_at = max(now, self._died_at + DEAD_SECONDS)
 
     def missed(self, count: int, example: str, now: float) -> None:
         """Nobody told of what a scan has found: say so, and watch anew, but not more often than is of use."""
         log.warning("event.missed", inbox=self.name, files=count, path=example)
         self._remember(f"missed: no event told of {example}", now)
         if self._arm_at is None:
-            self._arm_at = max(now, self._armed_at + REARM_SECONDS)
+            self._arm_at = self._missed_at = max(now, self._missed_at + REARM_SECONDS)
 
     def should_arm(self, now: float) -> bool:
         """Whether to watch anew now: because events were missed, or because there may be enough watches by now."""

@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ _MASK = Mask(
 _MAX_QUEUED = 20_000
 _MOVE_SECONDS = 0.02
 _MAX_MOVES = 1_000  # the kernel puts both halves of a move into the queue one after the other
-_JOIN_SECONDS = 5.0
+_JOIN_SECONDS = 3.0
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 Report = Callable[[TroubleKind, str], None]
@@ -83,7 +84,10 @@ class Hints:
         """Stop watching an inbox; nothing happens if it is not armed."""
         emitter = self._emitters.pop(inbox, None)
         if emitter:
-            emitter.discard()
+            # In a thread, because one that died may have taken a lock with it, and the daemon must not wait for that for ever.
+            ending = threading.Thread(target=emitter.discard, name="discard", daemon=True)
+            ending.start()
+            ending.join(_JOIN_SECONDS)
             self._collector.forget_troubles(inbox)
 
     def watches(self, inbox: str) -> int:
