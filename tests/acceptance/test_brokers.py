@@ -99,6 +99,7 @@ def test_two_workers_finish_everything_although_rabbitmq_is_restarted_in_mid_wor
 
 
 @pytest.mark.root
+@pytest.mark.timeout(120)  # RabbitMQ may have to be started first
 def test_workers_need_no_path_in_common_with_the_watcher(
     make_thumbdrop: MakeThumbdrop, amqp: str, rabbitmq: RabbitMQ, redis: RedisServer
 ) -> None:
@@ -119,10 +120,14 @@ def test_workers_need_no_path_in_common_with_the_watcher(
         assert kwargs["inbox"] == "inbox"
         assert not [value for value in kwargs.values() if str(value).startswith("/")]
 
-    workers = [here.start("worker", "--concurrency", "1"), start_where_mounts_differ(elsewhere, here)]
+    far_worker = start_where_mounts_differ(elsewhere, here)
+    wait_until(lambda: done_by(far_worker), "the worker elsewhere did something", 30)
+    signal_all(far_worker, signal.SIGSTOP)  # so that it cannot do everything before the other is there
+    near_worker = here.start("worker", "--concurrency", "1")
+    wait_until(lambda: done_by(near_worker), "the other worker did something, too", 30)
+    signal_all(far_worker, signal.SIGCONT)
     here.wait_done(20)
     assert_complete(here, content)
-    assert all(map(done_by, workers)), "both did something"
     assert outcomes(redis) == {"done": 20}
 
 
