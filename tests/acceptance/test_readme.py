@@ -149,22 +149,13 @@ def row_of(command: str) -> str:
     return next(row for row in table("Daily commands").splitlines() if f"`{command}" in row)
 
 
-# Words in code style in the table of what happens that are no settings.
-OTHER_WORDS = {
-    "status",
-    "retry",
-    "ignored",
-    "thumbdrop quarantine list",
-    "library/quarantine/<inbox>/...",
-    ".reason.json",
-}
-
-
 def test_settings_and_reasons_that_the_table_of_what_happens_names_exist() -> None:
     keys = {key.rpartition(".")[2] for key, _ in leaves(Settings().as_written())}
-    words = set(re.findall(r"`([^`]+)`", table("What happens when"))) - OTHER_WORDS
-    unknown = {word for word in words if word.partition(" = ")[0] not in keys and word not in set(Reason)}
-    assert unknown == {"<stem>~<hash>"}
+    words = re.findall(r"`([^`]+)`", table("What happens when"))
+    # What is written `key = value`, or of words with underscores between them, can be nothing else.
+    named = {word.partition(" = ")[0] for word in words if re.fullmatch(r"[a-z]+ = .*|[a-z]+(_[a-z]+)+( = .*)?", word)}
+    assert {"truncated_grace", "same_name", "crashed_worker"} <= named
+    assert named <= keys | set(Reason)
 
 
 def test_the_defaults_that_the_table_of_what_happens_names_are_the_defaults() -> None:
