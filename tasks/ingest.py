@@ -217,7 +217,7 @@ class Ingest:
         return outcome
 
     def _end_badly(self, work: Work, why: IngestError) -> Outcome:
-        if isinstance(why, TruncatedError) and self._has_waited_enough(work):
+        if isinstance(why, TruncatedError) and self._grace_left(work) <= 0:
             why = InputError(why.reason, why.message, why.hint)
         if not isinstance(why, InputError):
             return self._put_off(work, why)
@@ -227,15 +227,15 @@ class Ingest:
             return self._put_off(work, trouble)
         return self._finish(work, {"outcome": "quarantined", "reason": str(why.reason), "message": why.message})
 
-    def _has_waited_enough(self, work: Work) -> bool:
-        record = work.record
+    def _grace_left(self, work: Work) -> float:
+        """How many seconds longer a cut-off file waits for its client; the whole grace while Redis does not say."""
+        record, grace = work.record, self._settings.limits.truncated_grace_seconds
         if record.reason != Reason.TRUNCATED or record.first_at is None:
             return False
         try:
-            now = self._leases.now_ms() / 1000
+            return record.first_at + grace - self._leases.now_ms() / 1000
         except RedisError:
-            return False
-        return now - record.first_at >= self._settings.limits.truncated_grace_seconds
+            return grace
 
     def _set_aside(self, work: Work, why: InputError) -> None:
         with open_source(work.inbox.path, work.arrival.path) as source:
@@ -257,7 +257,7 @@ class Ingest:
         if isinstance(why, SupersededError):
             failed = "superseded"
         tries = work.record.tries if work.record.reason == why.reason else 0
-        wait = wait_seconds(why, tries, self._settings.watcher.rescan_seconds)
+        wait = wait_seconds(why, tries, self._settings.watcher.rescan_seconds, self._grace_left(work))
         try:
             if isinstance(why, ResourceError):
                 self._leases.pause(why)

@@ -19,10 +19,14 @@ _GROWTH = {  # (first wait, factor, longest) in seconds
 _WEATHER = (5.0, 2.0, 600.0)
 
 
-def wait_seconds(why: IngestError, tries: int, rescan_seconds: float) -> float:
-    """Seconds until the next try, after `tries` earlier ones in a row for the same reason."""
+def wait_seconds(why: IngestError, tries: int, rescan_seconds: float, grace_left_seconds: float = 0.0) -> float:
+    """Seconds until the next try, after `tries` earlier ones in a row for the same reason.
+
+    `grace_left_seconds` is the rest of a cut-off file's `truncated_grace`: the last try is made as it ends.
+    """
     if isinstance(why, GoneError):  # perhaps a stale directory cache: not before one rescan
         return rescan_seconds
     growth = (growth for kind, growth in _GROWTH.items() if isinstance(why, kind))
     first, factor, longest = next(growth, _WEATHER)
-    return min(longest, first * factor ** min(tries, 16))
+    wait = min(longest, first * factor ** min(tries, 16))
+    return min(wait, grace_left_seconds) if isinstance(why, TruncatedError) and grace_left_seconds > 0 else wait

@@ -191,21 +191,38 @@ def _waiting(facts: Facts) -> _Told:
     if facts.paused:
         text = f"all work is paused: {facts.paused.get('message', '')} [{facts.paused.get('reason', '')}]"
         return _Told("paused", [text, *_hint(facts.paused.get("hint", ""))], {"paused": facts.paused})
+    return _due(facts)
+
+
+def _due(facts: Facts) -> _Told:
     if not facts.has_watcher:
         return _Told("unwatched", ["complete, but nobody watches its inbox: start `thumbdrop up` or `thumbdrop watch`"])
-    return _Told("due", ["complete; the watcher publishes it as soon as it comes to it"])
+    text = "the watcher publishes it as soon as it comes to it"
+    if not facts.reason:
+        return _Told("due", [f"complete; {text}"])
+    return _Told("due", [f"its wait has ended; {text}", *_tries(facts)], _retry_details(facts))
 
 
 def _retrying(facts: Facts, not_before: float) -> _Told:
     text = f"tried again in {roughly(not_before - facts.now)}: {facts.message} [{facts.reason}]"
-    details: dict[str, Any] = {"reason": facts.reason, "message": facts.message, "not_before": not_before}
-    details |= {"tries": facts.tries, "attempts": facts.attempts, "first_at": facts.first_at}
-    lines = [text]
+    return _Told("retrying", [text, *_tries(facts)], _retry_details(facts))
+
+
+def _tries(facts: Facts) -> list[str]:
+    lines = []
     if facts.first_at is not None:
         lines.append(f"put off {counted(facts.tries, 'time')}, first {roughly(facts.now - facts.first_at)} ago")
     if facts.attempts:
         lines.append(f"{counted(facts.attempts, 'attempt')} came to no end")
-    return _Told("retrying", lines, details)
+    if facts.gives_up_at is not None:
+        left = roughly(max(0.0, facts.gives_up_at - facts.now))
+        lines.append(f"its client may go on with it for {left} more (truncated_grace); then it is quarantined")
+    return lines
+
+
+def _retry_details(facts: Facts) -> dict[str, Any]:
+    names = ("reason", "message", "not_before", "tries", "attempts", "first_at", "gives_up_at")
+    return {name: getattr(facts, name) for name in names if name != "gives_up_at" or facts.gives_up_at is not None}
 
 
 def _hint(text: str) -> list[str]:

@@ -62,6 +62,7 @@ class Facts:
     first_at: float | None = None
     not_before: float | None = None
     paused: dict[str, str] | None = None
+    gives_up_at: float | None = None  # when a cut-off file is no longer waited for
     arrival_id: str = ""
     last_outcome: dict[str, Any] | None = None  # what the result store has for the arrival
     done: tuple[Done, ...] = ()  # the newest first

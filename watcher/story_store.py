@@ -6,7 +6,8 @@ from typing import Any
 
 from config.settings import Settings
 from config.urls import connect, results_url
-from tasks.leases import PUBLISHED_SECONDS, WORKING_MARGIN_SECONDS, Leases
+from tasks.errors import Reason
+from tasks.leases import PUBLISHED_SECONDS, WORKING_MARGIN_SECONDS, Leases, Record
 from tasks.messages import Arrival
 from watcher.story_facts import Facts
 
@@ -42,10 +43,17 @@ def add_from_store(settings: Settings, facts: Facts, arrival: Arrival | None) ->
             not_before=record.not_before,
             last_outcome=_last_outcome(leases, arrival),
         )
+            gives_up_at=_gives_up_at(settings, record),
 
 
 def _lease(settings: Settings, leases: Leases, arrival: Arrival) -> _Lease:
     (state,) = leases.states([arrival.id])
+def _gives_up_at(settings: Settings, record: Record) -> float | None:
+    if record.reason != Reason.TRUNCATED or record.first_at is None:
+        return None
+    return record.first_at + settings.limits.truncated_grace_seconds
+
+
     whole = PUBLISHED_SECONDS if state == "published" else settings.limits.task_time_seconds + WORKING_MARGIN_SECONDS
     return _Lease(state, max(0.0, whole - leases.lease_seconds(arrival)))
 

@@ -79,7 +79,9 @@ def test_a_cut_off_upload_is_quarantined_as_truncated_only_after_its_grace(make_
     arrival = rig.put("a.jpg", truncated(jpeg(120, 80)))
     rig.work(arrival)
     let_time_pass(rig, arrival, 3500)
-    assert rig.work(arrival)["outcome"] == "put_off"
+    outcome = rig.work(arrival)
+    assert outcome["outcome"] == "put_off"
+    assert outcome["wait_seconds"] == pytest.approx(100, abs=5), "the next look comes as the grace ends"
     let_time_pass(rig, arrival, 101)
     assert rig.work(arrival)["outcome"] == "quarantined"
     reason = json.loads((rig.library / "quarantine/inbox/a.jpg.reason.json").read_bytes())
@@ -133,7 +135,6 @@ def test_nothing_is_judged_while_a_program_still_writes_it(rig: Rig, content: by
 def test_a_cut_off_file_that_is_kept_is_left_where_it_is_with_its_reason(make_rig: MakeRig) -> None:
     rig = make_rig(truncated_grace="0s", after="keep")
     arrival = rig.put("a.jpg", truncated(jpeg(120, 80)))
-    rig.work(arrival)
     assert rig.work(arrival)["outcome"] == "quarantined"
     assert (rig.inbox / "a.jpg").exists()
     assert rig.files("quarantine") == ["inbox/a.jpg.reason.json"]

@@ -18,6 +18,14 @@ def test_each_wait_is_longer_than_the_one_before_until_the_bound(why: IngestErro
     assert waits[0] < bound <= 3600
 
 
+def test_the_last_look_at_a_cut_off_file_comes_as_its_grace_ends_and_not_an_hour_later() -> None:
+    cut = TruncatedError("t")
+    assert wait_seconds(cut, 6, RESCAN, grace_left_seconds=100) == 100
+    assert wait_seconds(cut, 0, RESCAN, grace_left_seconds=100) == 30
+    assert wait_seconds(cut, 6, RESCAN, grace_left_seconds=-5) == 3600, "somebody still writes it"
+    assert wait_seconds(TransientError("i"), 6, RESCAN, grace_left_seconds=1) > 100
+
+
 def test_a_full_disk_is_looked_at_again_every_ten_seconds_for_ever() -> None:
     why = ResourceError(Reason.NO_SPACE, "full")
     assert {wait_seconds(why, tries, RESCAN) for tries in (0, 5, 500)} == {10.0}
