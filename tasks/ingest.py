@@ -15,6 +15,7 @@ from config.logs import get_logger
 from config.settings import InboxSettings, Settings
 from tasks.category import choose_category
 from tasks.errors import IngestError, InputError, Reason, ResourceError, SupersededError, TransientError, TruncatedError
+from tasks.far_source import Reach
 from tasks.header import read_header
 from tasks.leases import Leases, Record
 from tasks.library import Library
@@ -24,7 +25,7 @@ from tasks.pixels import render
 from tasks.quarantine import Quarantine
 from tasks.recipe import recipe_from
 from tasks.records import utc
-from tasks.source import Source, is_same_mtime, open_source
+from tasks.source import Source, is_same_mtime
 from tasks.waits import wait_seconds
 
 log = get_logger(__name__)
@@ -33,6 +34,8 @@ log = get_logger(__name__)
 MAX_VANISHED = 10
 # How often an arrival that never looks as announced is looked at again before the worker takes what stands there.
 MAX_SUPERSEDED = 2
+# With these a file is set aside for what happened before, without being decoded again.
+_WITHOUT_ANOTHER_ATTEMPT = {Reason.CRASHED_WORKER, Reason.TIMED_OUT, Reason.INTERNAL_ERROR}
 
 Outcome = dict[str, Any]
 
@@ -68,6 +71,9 @@ class Ingest:
         self._quarantine = Quarantine(settings)
         self._recipe = recipe_from(settings.thumbnails)
         self._fingerprint = self._recipe.fingerprint
+        # Three silences fit into one task, so that a network file system that hangs never looks like a slow decoder.
+        silence_seconds = settings.limits.task_time_seconds / 3
+        self._reach = Reach(settings.library.path, silence_seconds, settings.limits.max_bytes)
 
     def ingest(self, message: dict[str, Any]) -> Outcome:
         """Do one message; the outcome is what the result store keeps: JSON primitives with at least "outcome"."""
@@ -104,7 +110,7 @@ class Ingest:
     def _steps(self, work: Work) -> Outcome:
         self._refuse_what_kills(work)
         self._library.check_room()
-        with open_source(work.inbox.path, work.arrival.path) as source:
+        with self._reach.open(work.inbox.path, work.arrival.path) as source:
             self._refuse_another(work, source)
             known = self._known(work, source)
             return known or self._make(work, source)
@@ -231,14 +237,14 @@ class Ingest:
         """How many seconds longer a cut-off file waits for its client; the whole grace while Redis does not say."""
         record, grace = work.record, self._settings.limits.truncated_grace_seconds
         if record.reason != Reason.TRUNCATED or record.first_at is None:
-            return False
+            return grace
         try:
             return record.first_at + grace - self._leases.now_ms() / 1000
         except RedisError:
             return grace
 
     def _set_aside(self, work: Work, why: InputError) -> None:
-        with open_source(work.inbox.path, work.arrival.path) as source:
+        with self._reach.open(work.inbox.path, work.arrival.path) as source:
             self._refuse_another(work, source)
             if source.has_writer():  # whatever it lacks may still come
                 raise TruncatedError(f"{why.message}; a program still has it open for writing", why.hint)
@@ -246,7 +252,7 @@ class Ingest:
                 work.arrival,
                 source,
                 why,
-                attempts=work.record.attempts + 1,
+                attempts=work.record.attempts + (why.reason not in _WITHOUT_ANOTHER_ATTEMPT),
                 first_seen_at=work.record.first_at,
                 keep=work.stays,
             )

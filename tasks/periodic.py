@@ -5,9 +5,15 @@ themselves (config/celery.py).
 """
 
 import time
+from collections import Counter
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 
 from config.settings import Settings
 from tasks import housekeeping
+from tasks.errors import IngestError
+from tasks.far_source import LONGEST_SILENCE_SECONDS, Reach
 from tasks.quarantine import Quarantine
 from tasks.source import put_back_leftovers
 
@@ -22,16 +28,31 @@ def sweep(settings: Settings) -> dict[str, int]:
     """Remove stale temporaries and claims, put interrupted removals back, prune emptied inbox directories."""
     now = time.time()
     library = settings.library.path
-    emptied = [inbox.path for inbox in settings.inbox if inbox.after != "keep"]
+    found = Counter(
+        temporaries=housekeeping.sweep_temporaries(library, STALE_TEMPORARY_SECONDS, now),
+        claims=housekeeping.sweep_claims(library, STALE_CLAIM_SECONDS, now),
+    )
+    for inbox in settings.inbox:
+        if inbox.after != "keep":
+            far = _reach(library).far_inbox(inbox.path)
+            with suppress(IngestError):  # it does not answer: the next round comes
+                found.update(sweep_inbox(inbox.path, now) if far is None else far.ask("sweep"))
+    return dict(found)
+
+
+def sweep_inbox(root: Path, now: float) -> dict[str, int]:
+    """Do what `sweep` does in an inbox, where nothing is kept."""
     return {
         # In inboxes too: a quarantine retry across file systems writes there.
-        "temporaries": sum(
-            housekeeping.sweep_temporaries(r, STALE_TEMPORARY_SECONDS, now) for r in (library, *emptied)
-        ),
-        "claims": housekeeping.sweep_claims(library, STALE_CLAIM_SECONDS, now),
-        "put_back": sum(put_back_leftovers(root, STALE_REMOVAL_SECONDS) for root in emptied),
-        "directories": sum(housekeeping.prune_empty_directories(r, EMPTY_DIRECTORY_SECONDS, now) for r in emptied),
+        "temporaries": housekeeping.sweep_temporaries(root, STALE_TEMPORARY_SECONDS, now),
+        "put_back": put_back_leftovers(root, STALE_REMOVAL_SECONDS),
+        "directories": housekeeping.prune_empty_directories(root, EMPTY_DIRECTORY_SECONDS, now),
     }
+
+
+@cache
+def _reach(library: Path) -> Reach:
+    return Reach(library, LONGEST_SILENCE_SECONDS, max_bytes=0)
 
 
 def expire(settings: Settings) -> dict[str, int]:
