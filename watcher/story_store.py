@@ -41,19 +41,19 @@ def add_from_store(settings: Settings, facts: Facts, arrival: Arrival | None) ->
             attempts=record.attempts,
             first_at=record.first_at,
             not_before=record.not_before,
+            gives_up_at=_gives_up_at(settings, record),
             last_outcome=_last_outcome(leases, arrival),
         )
-            gives_up_at=_gives_up_at(settings, record),
 
 
-def _lease(settings: Settings, leases: Leases, arrival: Arrival) -> _Lease:
-    (state,) = leases.states([arrival.id])
 def _gives_up_at(settings: Settings, record: Record) -> float | None:
     if record.reason != Reason.TRUNCATED or record.first_at is None:
         return None
     return record.first_at + settings.limits.truncated_grace_seconds
 
 
+def _lease(settings: Settings, leases: Leases, arrival: Arrival) -> _Lease:
+    (state,) = leases.states([arrival.id])
     whole = PUBLISHED_SECONDS if state == "published" else settings.limits.task_time_seconds + WORKING_MARGIN_SECONDS
     return _Lease(state, max(0.0, whole - leases.lease_seconds(arrival)))
 
