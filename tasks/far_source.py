@@ -183,6 +183,10 @@ class FarSource(Source):
         """Whether the file is as it was at opening."""
         return bool(self._far.ask("is_unchanged"))
 
+    def has_writer(self) -> bool:
+        """False, for the servers of such file systems do not tell; and our own copy is open for writing."""
+        return False
+
     def stands(self) -> bool:
         """Whether the name still leads to this very file."""
         return bool(self._far.ask("stands"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from needs import ROOT
+from tasks.far_source import FarInbox, FarSource
 from tasks.source import open_source
 from unprivileged import reachable_directory, run_as_nobody
 
@@ -56,6 +57,15 @@ def test_of_another_users_file_nothing_is_known_and_nothing_claimed() -> None:
         assert run_as_nobody(ASK_ON, inbox) == "False\n"
         os.chown(inbox / "a.jpg", 65534, 65534)
         assert run_as_nobody(ASK_ON, inbox) == "True\n"
+
+
+def test_our_own_copy_of_a_far_file_is_not_taken_for_its_writer(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"photo")
+    far = FarInbox(tmp_path, 10.0)
+    with FarSource(far, "a.jpg") as source:
+        assert source.file.read() == b"photo"
+        assert not source.has_writer()
+    far.close()
 
 
 ASK_WITHOUT_END = """
