@@ -166,6 +166,17 @@ class RabbitMQ:
         assert done.returncode == 0, f"rabbitmqctl {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def kill(self) -> None:
+        """End the node as a power cut would."""
+        node = self._processes.pop()
+        node.kill()
+        node.wait()
+
+    def start_again(self) -> None:
+        """Start the node after `kill`; what it had written down is there again."""
+        self._spawn([self._server])
+        wait_until(self._listens, f"RabbitMQ listens; its log is in {self._folder}/log", seconds=45, every=0.2)
+
     def stop(self) -> None:
         """End the node and its epmd; its folder goes with them."""
         for process in reversed(self._processes):

@@ -134,12 +134,10 @@ def test_a_child_killed_at_any_call_of_an_ingest_that_touches_the_disk_leaves_it
 ) -> None:
     thumbdrop = start_children(make_thumbdrop)
     left = kills_of(thumbdrop, EVERYTHING)
-    planned = len(left)
     photos = {"first/photo.jpg": photo(0), "second/photo.jpg": photo(1)}
     while left:
         now, left = left[:CHILDREN], left[CHILDREN:]
         killed = kill_some(thumbdrop, now, photos)
         if len(killed) > 1:  # else those are calls that only the first image of a child needs, to load modules
             left += [kill for kill in now if kill not in killed]
-        print(f"{planned - len(left)} of {planned} calls")
     assert_complete(thumbdrop, photos)
