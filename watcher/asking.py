@@ -73,7 +73,7 @@ class _Child:
 
     def answer(self, deadline: float) -> Answer[Any] | None:
         """Wait for the answer until monotonic `deadline`; None when there is none."""
-        said = b""
+        said, has_ended = b"", False
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._read, selectors.EVENT_READ)
@@ -81,6 +81,7 @@ class _Child:
                     read = os.read(self._read, 1 << 16)
                     said += read
                     if not read:
+                        has_ended = True
                         answer: Answer[Any] = pickle.loads(said)  # noqa: S301 - it is our own process's
                         return answer
         except (EOFError, pickle.UnpicklingError):
@@ -88,7 +89,7 @@ class _Child:
         finally:
             os.close(self._read)
             os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, os.WNOHANG)
+            os.waitpid(self._pid, 0 if has_ended else os.WNOHANG)
         return None
 
 

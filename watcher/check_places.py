@@ -1,7 +1,6 @@
 """The checks of `thumbdrop check` that look at directories: rights, room, file systems, inotify.
 
-The library is written to for real, because only that tells the truth about network file systems and access lists;
-an inbox is only asked, because it belongs to others. What a reader would get wrong: rights are those of whoever runs
+The library is written to for real (watcher/check_writing.py); an inbox is only asked, because it belongs to others. What a reader would get wrong: rights are those of whoever runs
 the check, so run it as the user that Thumbdrop runs as.
 """
 
@@ -13,9 +12,9 @@ import time
 from config.mounts import is_network, read_mounts
 from config.settings import InboxSettings, Settings
 from config.urls import state_dir
-from tasks.durable import temporary_name
 from tasks.errors import ResourceError
 from tasks.library_tree import Tree
+from watcher.check_writing import check_writing
 from watcher.finding import Finding
 from watcher.mounts import Layout, Offline, check_root, choose_backend
 from watcher.names import Names
@@ -36,38 +35,11 @@ def check_library(settings: Settings) -> list[Finding]:
     group = check_group(settings.library.group)
     if group and group[0].verdict == "failed":
         return group
-    found = [*_try_writing(root), *_check_room(settings), *group]
+    found = [check_writing(root, _me()), *_check_room(settings), *group]
     state = os.fspath(state_dir(settings))
     if os.path.isdir(state) and not os.access(state, os.R_OK | os.W_OK | os.X_OK):
         found.append(Finding("failed", f"state {state}: {_me()} may not write it", f"chown {_me()} {state}"))
     return found
-
-
-def _try_writing(root: str) -> list[Finding]:
-    first, second = (os.path.join(root, temporary_name()) for _ in range(2))
-    step = "create a file in it"
-    try:
-        os.close(os.open(first, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        step = "rename a file in it"
-        os.rename(first, second)
-        step = "create a file exclusively in it"
-        try:
-            os.close(os.open(second, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        except FileExistsError:
-            return [Finding("ok", f"library {root}: {_me()} can write it")]
-        return [Finding("failed", f"library {root}: the file system creates files twice", "use another file system")]
-    except OSError as error:
-        return [Finding("failed", f"library {root}: could not {step}: {error.strerror}", f"let {_me()} write {root}")]
-    finally:
-        for name in (first, second):
-            _remove(name)
-
-
-def _remove(name: str) -> None:
-    try:
-        os.unlink(name)
-    except OSError:
-        return  # never created, or swept by housekeeping as it has one of our temporary names
 
 
 def _check_room(settings: Settings) -> list[Finding]:

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from config.load import Loaded
 from config.logs import printable
+from config.mounts import network_mount_of
 from config.notify import notify_systemd
 from config.settings import Settings
 from config.show import to_toml
 from config.urls import is_embedded, make_private_dir, state_dir
+from watcher.asking import ask
 from watcher.crew import EXIT_WRONG_SETTINGS, Crew, Ladder, Part, Say
 from watcher.embedded import EmbeddedError, EmbeddedRedis, StateLock
 
@@ -26,6 +28,7 @@ from watcher.embedded import EmbeddedError, EmbeddedRedis, StateLock
 _BEAT = "import sys; from tasks.celery import app; sys.exit(app.start(sys.argv[1:]))"
 
 _REDIS_START_SECONDS = 60.0  # a long append-only file takes its time
+_MOUNT_SECONDS = 3.0  # for a network file system to make a directory, or say that it is there
 
 _STOP_WATCHER: Ladder = ((signal.SIGTERM, 8.0), (signal.SIGKILL, 2.0))
 _STOP_BEAT: Ladder = ((signal.SIGTERM, 4.0), (signal.SIGKILL, 2.0))
@@ -136,8 +139,13 @@ def make_directories(settings: Settings) -> None:
     """Create the library, and each inbox that is not to be mounted there by somebody else."""
     settings.library.path.mkdir(parents=True, exist_ok=True)
     for inbox in settings.inbox:
-        if not inbox.require_mount:
-            inbox.path.mkdir(parents=True, exist_ok=True)
+        if inbox.require_mount:
+            continue
+        make = partial(inbox.path.mkdir, parents=True, exist_ok=True)
+        if network_mount_of(str(inbox.path)) is None:
+            make()
+        else:  # it may hang; what comes of it is told by the watcher
+            ask(make, _MOUNT_SECONDS, apart=True)
 
 
 def write_settings(settings: Settings) -> Path:
