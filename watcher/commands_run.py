@@ -116,8 +116,9 @@ def worker(concurrency: int | None, config: Path | None) -> None:
     # Seven lines about running as root; `thumbdrop check` has one.
     warnings.filterwarnings("ignore", module=r"celery\.platforms")
     argv = ["--quiet", "worker", "--concurrency", str(concurrency or available_cpus()), "--loglevel", "INFO"]
-    # They cost connections and a second at the start, and nothing here asks for them (measured with Celery 5.7).
-    argv += ["--without-gossip", "--without-mingle", "--without-heartbeat", "-n", f"thumbdrop-{os.getpid()}@%h"]
+    # They cost connections and a second at the start, and nothing here asks for them (measured with Celery 5.7). The
+    # heartbeat stays: by it a flower that is started later learns of the worker.
+    argv += ["--without-gossip", "--without-mingle", "-n", f"thumbdrop-{os.getpid()}@%h"]
     sys.exit(app.start(argv))
 
 

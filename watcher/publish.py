@@ -153,6 +153,11 @@ class Publisher:
         return len(self._flights)
 
     @property
+    def answered(self) -> int:
+        """How many offers have been answered so far: it grows while anything moves."""
+        return self._answered
+
+    @property
     def is_quiet(self) -> bool:
         """Whether nothing is offered, in flight or waiting to be picked up."""
         return self.has_answered and not self.in_flight

@@ -56,9 +56,18 @@ def scan_once(settings: Settings, wait: bool, progress: Callable[[Progress], Non
     with _watching(settings, leases) as watcher:
         if wait:
             return follow.to_the_end(progress)
-        while watcher is not None and not watcher.has_offered_all:
-            time.sleep(POLL_SECONDS)
+        if watcher is not None:
+            _publish_all(watcher)
     return ScanResult(follow.total, 0, 0, 0)
+
+
+def _publish_all(watcher: Watcher) -> None:
+    """Wait until everything is published; or as much as fits into the window, when no worker makes room in it."""
+    moved_at, before = time.monotonic(), -1
+    while not watcher.has_offered_all and time.monotonic() - moved_at < STALL_SECONDS:
+        if watcher.publisher.answered != before:
+            moved_at, before = time.monotonic(), watcher.publisher.answered
+        time.sleep(POLL_SECONDS)
 
 
 def standing(settings: Settings) -> Iterator[Arrival]:
