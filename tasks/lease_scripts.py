@@ -1,6 +1,6 @@
 """The Lua of tasks/leases.py: each script is one change of state that nobody can get between.
 
-They take every key they touch as KEYS, and the time from Redis. Redis 6.2 or newer (scripts replicate by effects).
+They take every key they touch as KEYS, but for the record of an earlier arrival, and the time from Redis. Redis 6.2 or newer (scripts replicate by effects).
 """
 
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
@@ -44,13 +44,28 @@ redis.call('EXPIRE', record, life)
 return before
 """
 
+# forgets what was remembered of an earlier state of the same file: nobody will ever see that arrival again
+_FORGET_EARLIER = """
+local function forget_earlier(waits, due, path, id)
+  local earlier = redis.call('HGET', waits, path)
+  if earlier and earlier ~= id then
+    redis.call('DEL', 'thumbdrop:record:' .. earlier)
+    redis.call('ZREM', due, earlier)
+  end
+end
+"""
+
 # ends a piece of work that finished the arrival for good
-FINISH = """
-local lease, record, flight, due, kept, counts = unpack(KEYS)
-local id, token, keep = ARGV[1], ARGV[2], ARGV[3]
+FINISH = (
+    _FORGET_EARLIER
+    + """
+local lease, record, flight, due, kept, counts, waits = unpack(KEYS)
+local id, token, keep, path = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 redis.call('DEL', record)
 redis.call('ZREM', due, id)
-for i = 4, #ARGV do redis.call('HINCRBY', counts, ARGV[i], 1) end
+forget_earlier(waits, due, path, id)
+redis.call('HDEL', waits, path)
+for i = 5, #ARGV do redis.call('HINCRBY', counts, ARGV[i], 1) end
 if keep == '1' then redis.call('SADD', kept, id) end
 if redis.call('GET', lease) == 'working:' .. token then
   redis.call('DEL', lease)
@@ -58,12 +73,14 @@ if redis.call('GET', lease) == 'working:' .. token then
 end
 return 1
 """
+)
 
 # ends a piece of work that must be tried again; `failed` names the counter that an attempt moves to, or is empty
 PUT_OFF = (
     _NOW
+    + _FORGET_EARLIER
     + """
-local lease, record, flight, due = unpack(KEYS)
+local lease, record, flight, due, waits = unpack(KEYS)
 local id, token, wait, failed, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('GET', lease) ~= 'working:' .. token then return 0 end
 local excused = redis.call('HGET', record, 'excused') == token
@@ -75,6 +92,8 @@ redis.call('HINCRBY', record, 'tries', 1)
 redis.call('HSET', record, 'reason', ARGV[6], 'message', ARGV[7], 'arrival', ARGV[8])
 redis.call('EXPIRE', record, life)
 redis.call('ZADD', due, now + wait, id)
+forget_earlier(waits, due, ARGV[9], id)
+redis.call('HSET', waits, ARGV[9], id)
 redis.call('DEL', lease)
 redis.call('SREM', flight, id)
 return 1

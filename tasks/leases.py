@@ -6,6 +6,7 @@ Redis's own clock. Every change of state is one Lua script, so two watchers or t
     thumbdrop:lease:<id>       "published:<token>" | "working:<token>", always expires
     thumbdrop:record:<id>      hash: attempts begun and failed, reason, message, first_at; expires if untouched
     thumbdrop:due:<inbox>      sorted set of ids by "not before" (ms): the retry records
+    thumbdrop:waits:<inbox>    hash: path -> id of the retry record, so that a file that changed leaves none behind
     thumbdrop:flight:<inbox>   set of ids with a lease
     thumbdrop:kept:<inbox>     set of ids that are done and stay where they are (after = "keep")
     thumbdrop:counts           hash: outcomes since this Redis was started
@@ -20,6 +21,7 @@ the first still runs; the script lets the second in no earlier than the lease en
 """
 
 import json
+import os
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -160,6 +162,7 @@ class Leases:
         pipe = self.redis.pipeline(transaction=False)
         pipe.delete(_record_key(arrival.id))
         pipe.zrem(_keys(arrival.inbox, "due")[0], arrival.id)
+        pipe.hdel(_keys(arrival.inbox, "waits")[0], _field(arrival))
         pipe.execute()
 
     def hold(self, inbox: str, token: str, seconds: float) -> bool:
@@ -216,8 +219,9 @@ class Leases:
             _record_key(arrival.id),
             *_keys(arrival.inbox, "flight", "due", "kept"),
             "thumbdrop:counts",
+            *_keys(arrival.inbox, "waits"),
         ]
-        self._finish(keys=keys, args=[arrival.id, token, int(keep), *counted])
+        self._finish(keys=keys, args=[arrival.id, token, int(keep), _field(arrival), *counted])
 
     def put_off(self, arrival: Arrival, token: str, why: IngestError, wait_seconds: float, *, failed: str = "") -> bool:
         """End the work for now: take the attempt back, or move it to the counter `failed`, and say when to try again.
@@ -225,11 +229,12 @@ class Leases:
         `failed` is "vanished", "crashed", "timed_out", "internal", "superseded" or empty. False when the lease was no
         longer ours.
         """
-        keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight", "due")]
+        keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight", "due", "waits")]
         facts = json.dumps([arrival.inbox, arrival.path, arrival.size_bytes, arrival.mtime_ns])
         wait_ms = int(wait_seconds * 1000)
         reason, message = str(why.reason), _encodable(why.message)
-        args: list[str | int] = [arrival.id, token, wait_ms, failed, RECORD_SECONDS, reason, message, facts]
+        args: list[str | int | bytes] = [arrival.id, token, wait_ms, failed, RECORD_SECONDS, reason, message, facts]
+        args.append(_field(arrival))
         return bool(self._put_off(keys=keys, args=args))
 
     def excuse(self, arrival: Arrival, token: str) -> bool:
@@ -329,6 +334,11 @@ def _record_key(arrival_id: str) -> str:
 
 def _keys(inbox: str, *names: str) -> list[str]:
     return [f"thumbdrop:{name}:{inbox}" for name in names]
+
+
+def _field(arrival: Arrival) -> bytes:
+    """The path as the field of a hash."""
+    return os.fsencode(arrival.path)
 
 
 def _encodable(text: str) -> str:

@@ -64,6 +64,7 @@ def test_a_cut_off_upload_waits_under_its_own_name_and_completes_when_its_client
         client.write(content[len(truncated(content, 0.8)) :])
     thumbdrop.wait_done(1)
     assert why(thumbdrop, path)["state"] == "done"
+    assert put_off(thumbdrop) == [], "the trouble is over"
     assert_complete(thumbdrop, {"trip/photo.jpg": content})
 
 

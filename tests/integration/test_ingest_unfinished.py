@@ -69,9 +69,11 @@ def test_a_resumed_upload_is_another_arrival_that_waits_for_nothing_and_ends_don
     assert rig.leases.offer([cut])[0].state == "waiting"
     assert rig.work(further)["outcome"] == "put_off"
     assert rig.leases.record(further).tries == 1, "every further piece begins a new grace"
+    assert [record.arrival for record in rig.leases.waiting("inbox")] == [further], "the shorter file is no more"
     assert rig.work(rig.put("a.jpg", content))["outcome"] == "done"
     assert (rig.library / "originals/uncategorized/a.jpg").read_bytes() == content
     assert rig.files("quarantine") == []
+    assert rig.leases.redis.keys("*") == ["thumbdrop:counts"]
 
 
 def test_a_cut_off_upload_is_quarantined_as_truncated_only_after_its_grace(make_rig: MakeRig) -> None:
