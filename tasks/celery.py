@@ -152,24 +152,23 @@ def _count_lost_child(exception: BaseException | None = None, kwargs: dict[str, 
         return
     arrival, token = from_message(kwargs)
     why = why_lost(exception)
+    told = {"inbox": arrival.inbox, "path": arrival.path, "reason": str(why.reason), "message": why.message}
     try:
-        if not _put_off_lost(arrival, token, why):
-            return  # Celery tells of a time limit twice
+        wait = _wait_after_lost(arrival, why)
+        # When it died before it had begun, its message is gone with it.
+        if _leases().put_off(arrival, token, why, wait, failed=failed_counter(why)) or _leases().withdraw(
+            arrival, token
+        ):
+            log.warning("image.attempt_lost", wait_seconds=wait, **told)  # once: Celery tells of a time limit twice
     except RedisError as error:  # the lease ends by itself, and the attempt counts as one whose worker vanished
+        log.warning("image.attempt_lost", **told)
         log.warning("leases.unreachable", error=error)
-    log.warning(
-        "image.attempt_lost", inbox=arrival.inbox, path=arrival.path, reason=str(why.reason), message=why.message
-    )
 
 
-def _put_off_lost(arrival: Arrival, token: str, why: IngestError) -> bool:
-    """Count the lost attempt; False when that has been done already."""
+def _wait_after_lost(arrival: Arrival, why: IngestError) -> float:
+    """Seconds until the next attempt; none when that will only set the file aside."""
     record = _leases().record(arrival)
-    tries = record.tries if record.reason == why.reason else 0
-    wait = wait_seconds(why, tries, settings.watcher.rescan_seconds)
     if why.reason != Reason.LOST_WORKER and record.ended_children + 1 >= settings.limits.max_attempts:
-        wait = 0  # the next attempt only sets it aside
-    # When it died before it had begun, its message is gone with it.
-    return _leases().put_off(arrival, token, why, wait, failed=failed_counter(why)) or _leases().withdraw(
-        arrival, token
-    )
+        return 0.0
+    tries = record.tries if record.reason == why.reason else 0
+    return wait_seconds(why, tries, settings.watcher.rescan_seconds)

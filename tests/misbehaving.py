@@ -15,7 +15,7 @@ from waiting import wait_until
 DEEDS = {"segfaults": 1001, "never ends": 1002, "exhausts memory": 1003, "exits": 1004, "waits": 1005}
 
 _CODE = """
-import os, sys, time
+import os, sys
 
 if "worker" in sys.orig_argv:
     import ctypes
@@ -26,7 +26,7 @@ if "worker" in sys.orig_argv:
     def misbehave(picture):
         if {low} <= picture.width <= {high}:
             with open(os.path.join(here, f"began-{{picture.width}}"), "a") as began:
-                began.write(f"{{os.getpid()}} {{time.time()}}\\n")
+                began.write(f"{{os.getpid()}}\\n")
         if picture.width == {segfaults}:
             ctypes.string_at(0)  # reads the first byte of all memory
         if picture.width == {never_ends}:
@@ -70,12 +70,6 @@ def times_begun(folder: Path, deed: str) -> int:
 def wait_begun(folder: Path, deed: str, times: int = 1) -> None:
     """Wait until such a picture was shown to a decoder so often."""
     wait_until(lambda: times_begun(folder, deed) >= times, f"a picture that {deed} is decoded", 30)
-
-
-def when_begun(folder: Path, deed: str) -> list[float]:
-    """When such a picture was shown to a decoder, each time, in Unix time."""
-    lines = (folder / f"began-{DEEDS[deed]}").read_text().splitlines()
-    return [float(line.split()[1]) for line in lines]
 
 
 def let_go(folder: Path) -> None:
