@@ -38,6 +38,7 @@ class FarEnd:
             "is_unchanged": lambda: self._open_source().is_unchanged(),
             "stands": lambda: self._open_source().stands(),
             "remove": lambda: self._open_source().remove(),
+            "close": self.close,
             "sweep": lambda: sweep_inbox(self._root, time.time()),
         }
         try:
@@ -50,10 +51,14 @@ class FarEnd:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _open(self, path: str) -> dict[str, int]:
+    def close(self) -> None:
+        """Close the file, so that whoever unmounts the file system may."""
         if self._source is not None:
             self._source.close()
         self._source = None
+
+    def _open(self, path: str) -> dict[str, int]:
+        self.close()
         self._source = open_source(self._root, path)
         return {name: int(getattr(self._source.stat, name)) for name in (*FACTS, *TIMES)}
 

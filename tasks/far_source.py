@@ -94,9 +94,10 @@ class FarInbox:
             raise _error_of(answer)
         return answer["value"]
 
-    def close(self) -> None:
-        """End the process; one that hangs ends when it can."""
-        self._drop()
+    def ask_if_there(self, do: str) -> None:
+        """Ask, unless there is no process to be asked."""
+        if self._worker is not None:
+            self.ask(do)
 
     def _exchange(self, question: dict[str, str], copy_to: int | None) -> bytes:
         near = self._socket or self._start()
@@ -169,9 +170,11 @@ class FarSource(Source):
         return self._copy
 
     def close(self) -> None:
-        """Close the copy; the file itself is closed when the next one is opened."""
+        """Close the copy and the file."""
         if self._copy is not None:
             self._copy.close()
+        with suppress(IngestError):  # it does not answer, and is closed in the end by its process's end
+            self._far.ask_if_there("close")
 
     def sha256(self) -> str:
         """The hex sha256 of the copy."""

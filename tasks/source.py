@@ -51,9 +51,10 @@ class Source:
 
     def close(self) -> None:
         """Close the file and its directory; closing twice is no harm."""
-        if not self.file.closed:
-            self.file.close()
+        self.file.close()
+        if self.dir_fd >= 0:
             os.close(self.dir_fd)
+        self.dir_fd = -1
 
     @property
     def fd(self) -> int:
@@ -92,6 +93,8 @@ class Source:
 
     def remove(self) -> bool:
         """Delete the file from the inbox; False when it was changed, replaced or gone, and then nothing is touched.
+
+        The last thing that is done with a source: its file is closed then.
 
         Limits: a writer that has it open already, and writes after the last look, writes into a deleted file.
         """
@@ -147,11 +150,13 @@ class Source:
         with self._aside() as aside_fd:
             if aside_fd is None:
                 return False
+            # NFS and sshfs keep what is deleted while it is open, under a hidden name, and the directory with it.
+            self.file.close()
             os.unlink(self.name, dir_fd=aside_fd)
             return True
 
     def _remove_directly(self) -> bool:
-        if not (self.is_unchanged() and self.stands()):
+        if self.file.closed or not (self.is_unchanged() and self.stands()):
             return False
         try:
             os.unlink(self.name, dir_fd=self.dir_fd)
@@ -175,7 +180,7 @@ class Source:
             if exists(aside_fd, self.name):
                 is_this = self._is_this(aside_fd, self.name)
                 put_back(aside_fd, self.name, self.dir_fd, self.name)
-                if is_this:  # our own renames are no change of the file
+                if is_this and not self.file.closed:  # our own renames are no change of the file
                     self._ctime_ns = os.fstat(self.fd).st_ctime_ns
             os.close(aside_fd)
             with suppress(OSError):
@@ -184,7 +189,8 @@ class Source:
     def _is_this(self, dir_fd: int, name: str) -> bool:
         # The rename itself has moved the ctime, so only size and mtime can tell whether somebody wrote meanwhile.
         there = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-        return os.path.samestat(there, self.stat) and _has_same_content(os.fstat(self.fd), self.stat)
+        now = there if self.file.closed else os.fstat(self.fd)
+        return os.path.samestat(there, self.stat) and _has_same_content(now, self.stat)
 
     @contextmanager
     def _trouble(self, operation: str) -> Iterator[None]:

@@ -25,6 +25,9 @@ def add_from_store(settings: Settings, facts: Facts, arrival: Arrival | None) ->
     with connect(results_url(settings), _STORE_SECONDS) as redis:
         leases = Leases(redis, settings.limits.task_time_seconds)
         reports = leases.reports([facts.inbox])
+        report = reports.get(facts.inbox, {})
+        if not report.get("online", True):  # the watcher knows what the root was before, we see only what it is now
+            facts = replace(facts, offline_why=facts.offline_why or str(report.get("offline_why") or "offline"))
         facts = replace(facts, has_watcher=facts.inbox in reports, paused=leases.paused())
         if arrival is None:
             return facts
