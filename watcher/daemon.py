@@ -32,6 +32,7 @@ STORE_TIMEOUT_SECONDS = 2.0
 STEP_SECONDS = 0.1  # how long one inbox may look before the next has its turn
 LONGEST_WAIT_SECONDS = 1.0
 REPORT_SECONDS = 1.0
+GATHER_SECONDS = 0.005  # after a wake: what comes in a burst is taken together, or each event would cost a pass
 REFUSED_WAIT_SECONDS = 1.0
 
 
@@ -228,7 +229,8 @@ class Watcher:
                 descriptor = inbox.fileno()
                 if descriptor is not None:
                     selector.register(descriptor, selectors.EVENT_READ)
-            selector.select(max(0.0, until - now))
+            if selector.select(max(0.0, until - now)):
+                time.sleep(GATHER_SECONDS)
         self.wake.heard()
 
 

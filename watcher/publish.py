@@ -226,7 +226,15 @@ class Publisher:
             self._bell.clear()
 
     def step(self, now: float) -> None:
-        """One pass at monotonic time `now`; never raises for a broker or a Redis that is away."""
+        """One pass at monotonic time `now`; never raises for a broker or a Redis that is away.
+
+        Wakes the daemon once for all that it has to answer: once for each would cost more than the answers do.
+        """
+        self._step(now)
+        if self._answers or self._asked:
+            self._wake()
+
+    def _step(self, now: float) -> None:
         if now < self._store.until:
             self._refuse_offers()
             return
@@ -329,7 +337,6 @@ class Publisher:
         if answer.state not in ("ended", "due"):
             self._answered += 1
         self._answers.append(answer)
-        self._wake()
 
     def _follow(self, now: float) -> None:
         if not self._timers["poll"].is_due(now):
@@ -358,10 +365,8 @@ class Publisher:
         for inbox in self._held:
             if self._leases.is_scan_asked(inbox):
                 self._asked.append(inbox)
-                self._wake()
             for arrival in self._leases.due(inbox, self.free_slots):
                 self._answers.append(Answer(arrival, "due"))
-                self._wake()
 
     def _write_reports(self, now: float) -> None:
         if self._timers["report"].is_due(now):
