@@ -5,10 +5,9 @@ An inbox's trouble must never pause the library, and a refusal names the mode an
 
 import errno
 import os
-import pwd
-import stat
 from contextlib import suppress
 
+from config.rights import rights_of
 from tasks.errors import BlockedError, GoneError, IngestError, TransientError, from_os_error
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -27,18 +26,11 @@ def meaning_of(error: OSError, operation: str, path: str, dir_fd: int, name: str
         return TransientError(f"could not {operation} {path}: {error.strerror} in the inbox", "free some space there")
     if error.errno not in REFUSED:
         return from_os_error(error, operation, path)
-    facts = [f"its directory has {_rights(os.fstat(dir_fd))}"]
+    facts = [f"its directory has {rights_of(os.fstat(dir_fd))}"]
     with suppress(OSError):
-        facts.insert(0, f"{name!r} has {_rights(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))}")
+        facts.insert(0, f"{name!r} has {rights_of(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))}")
     text = f"could not {operation} {path}: {error.strerror}: {', '.join(facts)}, we run as uid {os.geteuid()}"
     return BlockedError(text, "give the thumbdrop user the right to read the file and to write its directory")
-
-
-def _rights(facts: os.stat_result) -> str:
-    owner = str(facts.st_uid)
-    with suppress(KeyError):
-        owner = f"{pwd.getpwuid(facts.st_uid).pw_name} ({owner})"
-    return f"mode {stat.S_IMODE(facts.st_mode):04o} and owner {owner}"
 
 
 def may_write(dir_fd: int) -> bool:

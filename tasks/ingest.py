@@ -14,7 +14,16 @@ from redis import RedisError
 from config.logs import get_logger
 from config.settings import InboxSettings, Settings
 from tasks.category import choose_category
-from tasks.errors import IngestError, InputError, Reason, ResourceError, SupersededError, TransientError, TruncatedError
+from tasks.errors import (
+    IngestError,
+    InputError,
+    Reason,
+    ResourceError,
+    SupersededError,
+    TransientError,
+    TruncatedError,
+    from_os_error,
+)
 from tasks.far_source import Reach
 from tasks.header import read_header
 from tasks.leases import Leases, Record
@@ -96,6 +105,9 @@ class Ingest:
         except IngestError as why:
             return self._end_badly(work, why)
         except Exception as error:
+            foreseeable = _of_ours(error)
+            if foreseeable is not None:
+                return self._put_off(work, foreseeable)
             log.exception("image.failed", inbox=work.arrival.inbox, path=work.arrival.path)
             return self._put_off(work, _unforeseen(error), failed="internal")
 
@@ -282,7 +294,15 @@ def _without(fields: Outcome, key: str) -> Outcome:
     return {name: value for name, value in fields.items() if name != key}
 
 
-def _unforeseen(error: BaseException) -> IngestError:
+def _of_ours(error: Exception) -> IngestError | None:
+    """The trouble of ours that an exception from anywhere stands for: no store, no room, no more open files."""
     if isinstance(error, RedisError):
         return TransientError(f"the lease store went away: {error}")
+    if isinstance(error, OSError):
+        why = from_os_error(error, "use", str(error.filename or "a file"))
+        return why if isinstance(why, ResourceError) else None
+    return None
+
+
+def _unforeseen(error: Exception) -> IngestError:
     return IngestError(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}", "the journal has the traceback")

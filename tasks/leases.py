@@ -15,6 +15,7 @@ Redis's own clock. Every change of state is one Lua script, so two watchers or t
     thumbdrop:report:<inbox>   what that watcher last said of itself; expires
     thumbdrop:scan:<inbox>     somebody wants a scan; expires
     thumbdrop:beat             hash: when each periodic job last ran
+    thumbdrop:asked            whether the store takes anything was asked; expires
 
 Limits: the working lease's token is the message's, so two deliveries of one message count as one holder only while
 the first still runs; the script lets the second in no earlier than the lease ends.
@@ -27,7 +28,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis import Redis
+from redis import Redis, ResponseError
 
 from tasks import lease_scripts
 from tasks.errors import IngestError
@@ -260,6 +261,14 @@ class Leases:
         """{"reason", "message"} while the library is paused."""
         text = self.redis.get("thumbdrop:pause")
         return None if text is None else dict(json.loads(text))
+
+    def refusal(self) -> str:
+        """Why the store takes nothing, although it answers: its disk is full (MISCONF), or its memory (OOM); "" if it does."""
+        try:
+            self.redis.set("thumbdrop:asked", "1", ex=10)
+        except ResponseError as error:
+            return f"it refuses to write: {error}"
+        return ""
 
     def record(self, arrival: Arrival) -> Record:
         """What is remembered of one arrival."""

@@ -15,26 +15,35 @@ from config.mounts import network_mount_of
 from config.settings import InboxSettings, Settings
 from config.urls import broker_url, connect, is_embedded, results_url
 from tasks.app import make_publisher
+from tasks.errors import Reason
 from tasks.leases import Leases, Record
 from tasks.quarantine import Quarantine
 from watcher.asking import Answer, ask_all
 from watcher.standing import Standing, count_standing
+from watcher.wording import counted
 
 TOTAL_SECONDS = 3.0
 _STORE_SECONDS = 2.0
 _WORKER_REPLY_SECONDS = 1.0
 _WALK_SECONDS = 2.0
 _BROKER_SECONDS = 2
+# What somebody has to do something about; the other reasons (truncated, an I/O error) mend themselves or are quarantined.
+_CALL_FOR_HELP = {Reason.PERMISSION, Reason.NO_SPACE, Reason.READ_ONLY, Reason.TOO_MANY_OPEN_FILES}
+_MAX_EXAMPLES = 3
 BEAT_LATE_SECONDS = 1500.0  # the sweep is due every 600 s; twice missed is late
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The arrivals of an inbox that were put off for one reason; `next_try_at` is a Unix time."""
+    """The arrivals of an inbox that were put off for one reason; `next_try_at` is a Unix time.
+
+    `examples` say what was found about the first few.
+    """
 
     reason: str
     count: int
     next_try_at: float | None
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ class InboxStatus:
     watches: int | None = None
     missed_events: int = 0
     troubles: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()  # the first few names that nobody may look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,7 @@ class StoreFacts:
     counts: dict[str, int]
     paused: dict[str, str] | None
     beat: dict[str, float]
+    refusal: str = ""  # why the store takes nothing, although it answers
 
 
 def look_at_everything(settings: Settings, seconds: float = TOTAL_SECONDS) -> Status:
@@ -124,6 +135,7 @@ def put_together(settings: Settings, answers: dict[str, Answer[Any]], now: float
     problems = [
         *([f"broker: {broker_error}"] if broker_error else []),
         *([f"result store: {results_error}"] if results_error else []),
+        *([f"result store: {store.value.refusal}"] if store.value and store.value.refusal else []),
         *([] if workers else ["no worker answers"]),
         *([] if not beat or now - max(beat.values()) < BEAT_LATE_SECONDS else ["beat: periodic jobs are late"]),
         *([f"paused: {paused['message']}"] if paused else []),
@@ -187,6 +199,7 @@ def _from_report(told: InboxStatus, report: dict[str, Any]) -> InboxStatus:
         watches=report.get("watches"),
         missed_events=int(report.get("missed_events") or 0),
         troubles=tuple(map(str, report.get("troubles") or ())),
+        unreadable=tuple(map(str, report.get("unreadable") or ())),
     )
 
 
@@ -196,7 +209,15 @@ def _inbox_problems(inbox: InboxStatus) -> list[str]:
         found.append(f"inbox {inbox.name}: nobody watches it")
     if inbox.offline_why:
         found.append(f"inbox {inbox.name}: {inbox.offline_why}")
-    return found + [f"inbox {inbox.name}: {trouble}" for trouble in inbox.troubles]
+    found += [f"inbox {inbox.name}: {trouble}" for trouble in inbox.troubles]
+    found += [f"inbox {inbox.name}: cannot look at {name}" for name in inbox.unreadable]
+    held_up = [group for group in inbox.put_off if group.reason in _CALL_FOR_HELP]
+    return found + [f"inbox {inbox.name}: {line}" for group in held_up for line in _held_up(group)]
+
+
+def _held_up(group: Waiting) -> list[str]:
+    more = group.count - len(group.examples)
+    return [*group.examples, *([f"{counted(more, 'more file')} held up [{group.reason}]"] if more > 0 else [])]
 
 
 def _by_reason(records: list[Record]) -> tuple[Waiting, ...]:
@@ -206,7 +227,8 @@ def _by_reason(records: list[Record]) -> tuple[Waiting, ...]:
 
 def _summary(reason: str, records: list[Record]) -> Waiting:
     times = [record.not_before for record in records if record.not_before is not None]
-    return Waiting(reason, len(records), min(times, default=None))
+    examples = dict.fromkeys(record.message for record in records if record.message)
+    return Waiting(reason, len(records), min(times, default=None), tuple(examples)[:_MAX_EXAMPLES])
 
 
 # -- the questions; each may fail or hang, watcher/asking.py bounds them
@@ -224,6 +246,7 @@ def read_store(settings: Settings) -> StoreFacts:
             counts=leases.counts(),
             paused=leases.paused(),
             beat=leases.jobs(),
+            refusal=leases.refusal(),
         )
 
 

@@ -188,10 +188,18 @@ def _waiting(facts: Facts) -> _Told:
         why = _WHY_SETTLING.get(facts.settle_why, facts.settle_why)
         details = {"settle_why": facts.settle_why, "settle_seconds": facts.settle_seconds}
         return _Told("settling", [f"not taken yet: {why} (about {roughly(facts.settle_seconds)} more)"], details)
+    return _held_up(facts) or _due(facts)
+
+
+def _held_up(facts: Facts) -> _Told | None:
+    """Why a complete file is not published, when it is not about the file."""
+    if facts.store_refusal:
+        text = f"nothing can be published: the result store answers, but {facts.store_refusal}"
+        return _Told("paused", [text], {"store_refusal": facts.store_refusal})
     if facts.paused:
         text = f"all work is paused: {facts.paused.get('message', '')} [{facts.paused.get('reason', '')}]"
         return _Told("paused", [text, *_hint(facts.paused.get("hint", ""))], {"paused": facts.paused})
-    return _due(facts)
+    return None
 
 
 def _due(facts: Facts) -> _Told:

@@ -52,6 +52,7 @@ class Facts:
     settle_seconds: float = 0.0
     has_watcher: bool = True
     store_error: str = ""
+    store_refusal: str = ""  # it answers, but takes nothing
     lease: str = ""
     lease_age_seconds: float = 0.0
     is_kept: bool = False
@@ -61,8 +62,8 @@ class Facts:
     attempts: int = 0
     first_at: float | None = None
     not_before: float | None = None
-    paused: dict[str, str] | None = None
     gives_up_at: float | None = None  # when a cut-off file is no longer waited for
+    paused: dict[str, str] | None = None
     arrival_id: str = ""
     last_outcome: dict[str, Any] | None = None  # what the result store has for the arrival
     done: tuple[Done, ...] = ()  # the newest first

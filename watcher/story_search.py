@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from config.mounts import read_mounts
+from config.rights import what_stands_in_the_way
 from config.settings import InboxSettings, Settings
 from tasks.bysource import Memory, recall
 from tasks.library_tree import Tree
@@ -129,6 +130,8 @@ def _kind(root: str, path: str) -> tuple[Kind, str]:
         return "link", ""  # a component is no real directory
     except FileNotFoundError:
         return "missing", ""
+    except PermissionError as error:
+        return "missing", f"{error.strerror}: {what_stands_in_the_way(root, path)}"
     except OSError as error:
         return "missing", error.strerror or str(error)
     return _KINDS.get(stat.S_IFMT(mode), "special"), ""

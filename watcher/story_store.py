@@ -28,7 +28,9 @@ def add_from_store(settings: Settings, facts: Facts, arrival: Arrival | None) ->
         report = reports.get(facts.inbox, {})
         if not report.get("online", True):  # the watcher knows what the root was before, we see only what it is now
             facts = replace(facts, offline_why=facts.offline_why or str(report.get("offline_why") or "offline"))
-        facts = replace(facts, has_watcher=facts.inbox in reports, paused=leases.paused())
+        facts = replace(
+            facts, has_watcher=facts.inbox in reports, paused=leases.paused(), store_refusal=leases.refusal()
+        )
         if arrival is None:
             return facts
         record, lease = leases.record(arrival), _lease(settings, leases, arrival)

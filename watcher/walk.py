@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from config.rights import what_stands_in_the_way
 from watcher.names import Names
 from watcher.sighting import Sighting, Unseen
 
@@ -112,6 +113,7 @@ class Walk:
         self.ignored: Counter[str] = Counter()
         self.unreadable: list[str] = []
         self.mounts: list[str] = []
+        self._root = root
         self._names = names
         self._stack: list[_Level] = []
         self._enter("", os.open(root, _OPEN_DIRECTORY))
@@ -241,4 +243,9 @@ class Walk:
         why = why_unseen(error)
         self.ignored[why] += 1
         if why == "unreadable" and len(self.unreadable) < _MAX_EXAMPLES:
-            self.unreadable.append(f"{path or '.'}: {error.strerror}")
+            self.unreadable.append(f"{path or '.'}: {self._why_not(path, error)}")
+
+    def _why_not(self, path: str, error: OSError) -> str:
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            return error.strerror or str(error)
+        return f"{error.strerror}, {what_stands_in_the_way(self._root, path)}"

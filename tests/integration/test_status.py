@@ -11,7 +11,7 @@ import pytest
 from config.load import load
 from config.settings import Settings
 from servers import RedisServer
-from tasks.errors import TransientError
+from tasks.errors import BlockedError, TransientError, TruncatedError
 from tasks.leases import Leases
 from tasks.messages import Arrival
 from watcher.status import Status, look_at_everything
@@ -78,6 +78,35 @@ def test_what_redis_knows_is_told(settings: Settings, leases: Leases) -> None:
     assert [(group.reason, group.count) for group in inbox.put_off] == [("io_error", 1)]
     assert status.beat["sweep"] == pytest.approx(time.time(), abs=5)
     assert status.problems == ("no worker answers",)
+
+
+def test_what_somebody_has_to_mend_is_a_problem_and_what_mends_itself_is_none(
+    settings: Settings, leases: Leases
+) -> None:
+    leases.report("photos", {"state": "watching", "unreadable": ["closed: Permission denied"]}, 30)
+    cut = Arrival("photos", "cut.jpg", 1, 1)
+    for arrival, why in ((ARRIVAL, BlockedError("a/b.jpg has mode 0000")), (cut, TruncatedError("it is cut off"))):
+        (verdict,) = leases.offer([arrival])
+        leases.begin(arrival, verdict.token)
+        leases.put_off(arrival, verdict.token, why, 60)
+    assert look_at_everything(settings).problems == (
+        "no worker answers",
+        "inbox photos: cannot look at closed: Permission denied",
+        "inbox photos: a/b.jpg has mode 0000",
+    )
+
+
+def test_a_store_that_takes_nothing_is_a_problem_although_it_answers(
+    settings: Settings, redis_server: RedisServer
+) -> None:
+    with redis_server.client() as client:
+        client.config_set("maxmemory", 1)
+        try:
+            status = look_at_everything(settings)
+        finally:
+            client.config_set("maxmemory", 0)
+    assert not status.results_error
+    assert any("refuses to write" in problem for problem in status.problems)
 
 
 def test_a_missing_inbox_is_offline_whatever_the_watcher_says(settings: Settings, leases: Leases) -> None:

@@ -144,16 +144,19 @@ def test_a_directory_that_may_not_be_read_costs_only_itself() -> None:
             become_nobody()
             walk = Walk(sys.argv[1], Names((), ("jpg",)))
             print([sighting.path for sighting in walk.pull(10, 10)])
-            print(dict(walk.ignored), sorted(walk.unreadable))
+            print(dict(walk.ignored))
+            print("\\n".join(sorted(walk.unreadable)))
             print(see(sys.argv[1], "locked/b.jpg"), type(see(sys.argv[1], "passable/c.jpg")).__name__)
             """,
             inbox,
         )
         (inbox / "locked").chmod(0o755)
         (inbox / "passable").chmod(0o755)
-    assert told.splitlines() == [
+    assert [line.partition(" and owner")[0] for line in told.splitlines()] == [
         "['a.jpg']",
-        "{'unreadable': 2} ['locked: Permission denied', 'passable: Permission denied']",
+        "{'unreadable': 2}",
+        "locked: Permission denied, 'locked' has mode 0000",
+        "passable: Permission denied, 'passable' has mode 0111",
         "unreadable Sighting",  # entering is enough for a look at a known name
     ]
 
