@@ -11,7 +11,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check lint format wheel constraints clean FORCE
+.PHONY: help setup run test check chaos lint format wheel constraints clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,10 @@ test: .venv/installed-test ## the tests; those that need a server that is not he
 
 check: lint ## what must be green before a commit: lint, types, import rule, all tests
 	@$(BIN)/python -m pytest
+
+# Another length or an old seed: make chaos CHAOS="--files 500 --faults 60 --minutes 1 --seed 77"
+chaos: .venv/installed-test ## thousands of files while everything is killed, stopped, wiped and filled; 15 minutes, best as root
+	@PYTHONPATH=tests $(BIN)/python tests/chaos/chaos_run.py $(CHAOS)
 
 lint: .venv/installed-dev ## ruff, mypy --strict and the import rule
 	@$(BIN)/ruff check --quiet

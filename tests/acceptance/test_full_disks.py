@@ -130,7 +130,7 @@ def test_without_room_in_the_library_all_wait_and_go_on_by_themselves(
             for name, content in LATER.items():
                 thumbdrop.drop(name, content)
             wait_until(lambda: names_it(thumbdrop, words), "status names the trouble", 20, every=0.2)
-            for _ in range(6 if trouble is full else 1):  # longer than the pause: it is named all the time
+            for _ in range(5 if trouble is full else 1):  # longer than the pause: it is named all the time
                 assert names_it(thumbdrop, words), status(thumbdrop)["problems"]
                 time.sleep(2 if trouble is full else 0)
             assert_all_wait(thumbdrop, reason, words)
