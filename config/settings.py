@@ -191,6 +191,16 @@ class LimitSettings(_Section):
         written("24h"), alias="truncated_grace"
     )
     empty_grace_seconds: Annotated[Duration, lasting("0s", "3650d")] = Field(written("10m"), alias="empty_grace")
+
+    @property
+    def silence_seconds(self) -> float:
+        """How long a network file system may say nothing until it counts as away.
+
+        Three silences fit into one task, so that one that hangs is never taken for a slow decoder; and a slow NFS server
+        answers well within half a minute.
+        """
+        return min(30.0, self.task_time_seconds / 3)
+
     # A picture with a grey or shifted part is no good copy, and whoever sent it may still have one.
     damaged: Literal["quarantine", "accept"] = "quarantine"
 

@@ -23,7 +23,6 @@ from tasks.durable import hash_of
 from tasks.errors import IngestError, Reason, TransientError
 from tasks.source import Source, open_source
 
-LONGEST_SILENCE_SECONDS = 30.0  # a slow NFS server answers well within
 MAX_PACKET_BYTES = 65_536  # a path has 4096 bytes at most, each six characters as JSON
 # What is told of a file's os.stat_result, in the order of its fields.
 FACTS = ("st_mode", "st_ino", "st_dev", "st_nlink", "st_uid", "st_gid", "st_size")
@@ -43,7 +42,7 @@ class Reach:
         looked at directly.
         """
         self._library = library
-        self._silence_seconds = min(silence_seconds, LONGEST_SILENCE_SECONDS)
+        self._silence_seconds = silence_seconds
         self._max_bytes = max_bytes
         self._far: dict[Path, FarInbox] = {}
 

@@ -80,9 +80,7 @@ class Ingest:
         self._quarantine = Quarantine(settings)
         self._recipe = recipe_from(settings.thumbnails)
         self._fingerprint = self._recipe.fingerprint
-        # Three silences fit into one task, so that a network file system that hangs never looks like a slow decoder.
-        silence_seconds = settings.limits.task_time_seconds / 3
-        self._reach = Reach(settings.library.path, silence_seconds, settings.limits.max_bytes)
+        self._reach = Reach(settings.library.path, settings.limits.silence_seconds, settings.limits.max_bytes)
 
     def ingest(self, message: dict[str, Any]) -> Outcome:
         """Do one message; the outcome is what the result store keeps: JSON primitives with at least "outcome"."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from config.settings import Settings
 from tasks import housekeeping
 from tasks.errors import IngestError
-from tasks.far_source import LONGEST_SILENCE_SECONDS, Reach
+from tasks.far_source import Reach
 from tasks.quarantine import Quarantine
 from tasks.source import put_back_leftovers
 
@@ -34,7 +34,7 @@ def sweep(settings: Settings) -> dict[str, int]:
     )
     for inbox in settings.inbox:
         if inbox.after != "keep":
-            far = _reach(library).far_inbox(inbox.path)
+            far = _reach(library, settings.limits.silence_seconds).far_inbox(inbox.path)
             with suppress(IngestError):  # it does not answer: the next round comes
                 found.update(sweep_inbox(inbox.path, now) if far is None else far.ask("sweep"))
     return dict(found)
@@ -51,8 +51,8 @@ def sweep_inbox(root: Path, now: float) -> dict[str, int]:
 
 
 @cache
-def _reach(library: Path) -> Reach:
-    return Reach(library, LONGEST_SILENCE_SECONDS, max_bytes=0)
+def _reach(library: Path, silence_seconds: float) -> Reach:
+    return Reach(library, silence_seconds, max_bytes=0)
 
 
 def expire(settings: Settings) -> dict[str, int]:

@@ -95,6 +95,9 @@ class _Child:
 
 def _answer_and_end(question: Callable[[], Any], write: int) -> None:
     try:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):  # whoever reads what the command prints must not wait for this process
+            os.dup2(nowhere, descriptor)
         answers: dict[str, Answer[Any]] = {}
         _ask("it", question, answers)
         with open(write, "wb") as pipe:

@@ -53,7 +53,8 @@ class Inbox:
         self._walks = Walks(self._new_rescan())
         self._check_at = 0.0
         self._is_remote = self._arming.is_remote
-        self._tree: Tree = tree_for(self._arming.root, self._names, remote=self._is_remote)
+        self._silence_seconds = settings.limits.silence_seconds
+        self._tree = self._new_tree()
 
     # -- for the daemon
 
@@ -235,7 +236,7 @@ class Inbox:
         if self._arming.is_remote != self._is_remote:
             self._is_remote = self._arming.is_remote
             self._tree.close()
-            self._tree = tree_for(self._arming.root, self._names, remote=self._is_remote)
+            self._tree = self._new_tree()
         self._watch_as_armed()
 
     def _go_away(self, why: str) -> None:
@@ -253,6 +254,10 @@ class Inbox:
     def _want_below(self, directory: str) -> None:
         if not self._walks.want_below(directory):
             self._looks.hearing.lost()
+
+    def _new_tree(self) -> Tree:
+        root, silence = self._arming.root, self._silence_seconds
+        return tree_for(root, self._names, remote=self._is_remote, deadline_seconds=silence)
 
     def _new_rescan(self) -> Rescan:
         if self._arming.is_polled:

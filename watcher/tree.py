@@ -51,9 +51,9 @@ class Tree(Protocol):
         """End all looking."""
 
 
-def tree_for(root: str, names: Names, *, remote: bool) -> Tree:
+def tree_for(root: str, names: Names, *, remote: bool, deadline_seconds: float) -> Tree:
     """Make the tree of an inbox; `remote` when any part of it lies on a network file system (`Layout.network_parts`)."""
-    return RemoteTree(root, names) if remote else LocalTree(root, names)
+    return RemoteTree(root, names, deadline_seconds) if remote else LocalTree(root, names)
 
 
 class LocalTree:
