@@ -19,7 +19,7 @@ from needs import need
 from running import SETTINGS, MakeThumbdrop, Thumbdrop, assert_complete, visible_files
 from waiting import wait_until
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.faults, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(120)]
 
 # The state is elsewhere than the library: each of the two has a test of its own disk. One child, so that a test can
 # take hold of it.
@@ -89,9 +89,11 @@ def over_quota(thumbdrop: Thumbdrop) -> Iterator[None]:
     child = thumbdrop.pid("worker child")
     inject = ["-e", "trace=fsync", "-e", "inject=fsync:error=EDQUOT"]
     with subprocess.Popen([need("strace"), "-f", "-qq", "-o", "/dev/null", *inject, "-p", str(child)]) as tracer:
-        wait_until(lambda: f"TracerPid:\t{tracer.pid}" in Path(f"/proc/{child}/status").read_text(), "it is traced")
-        yield
-        tracer.send_signal(signal.SIGINT)
+        try:
+            wait_until(lambda: f"TracerPid:\t{tracer.pid}" in Path(f"/proc/{child}/status").read_text(), "it is traced")
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
 
 
 @contextmanager
