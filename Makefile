@@ -11,7 +11,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check chaos lint format wheel constraints clean FORCE
+.PHONY: help setup run test check faults chaos lint format wheel constraints clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,10 +22,13 @@ run: setup ## everything on this machine: drop photos into inbox/, find thumbnai
 	@exec $(BIN)/thumbdrop up
 
 test: .venv/installed-test ## the tests; those that need a server that is not here are skipped and listed at the end
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not faults and not every_syscall"
 
-check: lint ## what must be green before a commit: lint, types, import rule, all tests
-	@$(BIN)/python -m pytest
+check: lint ## what must be green before a commit: lint, types, import rule, the tests
+	@$(BIN)/python -m pytest -m "not faults and not every_syscall"
+
+faults: .venv/installed-test ## the tests under real faults: kills, wipes, full disks, cut-off uploads, lost mounts, a short chaos
+	@$(BIN)/python -m pytest -m "faults and not every_syscall"
 
 # Another length or an old seed: make chaos CHAOS="--files 500 --faults 60 --minutes 1 --seed 77"
 chaos: .venv/installed-test ## thousands of files while everything is killed, stopped, wiped and filled; 15 minutes, best as root

@@ -33,7 +33,7 @@ WINDOW = 64
 SETTLE_SECONDS = 0.3
 PATIENCE = 60 + 900 * SCALE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(PATIENCE * 3)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(PATIENCE * 3)]
 
 SETTINGS = """\
 [[inbox]]

@@ -18,7 +18,7 @@ from chaos_run import Report, run_and_keep
 from needs import missing
 from running import manifests_in, path_in, reasons_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(200)]
 
 FIXED_SEED = 20240506
 FILES, FAULT_COUNT, SECONDS = 150, 26, 10.0

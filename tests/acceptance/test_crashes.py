@@ -15,6 +15,8 @@ from running import SETTINGS, MakeThumbdrop, Running, Thumbdrop, assert_complete
 from servers import RedisServer
 from waiting import wait_until
 
+pytestmark = [pytest.mark.faults]
+
 STORES = '\n[broker]\nurl = "{0.broker_url}"\n[results]\nurl = "{0.results_url}"\n[watcher]\nrescan = "2s"\n'
 TASK_SECONDS, RESCAN_SECONDS = 2, 2
 LEASE_MARGIN_SECONDS = 10  # tasks/leases.py: a lease outlives the task time limit by that

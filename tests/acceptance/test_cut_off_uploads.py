@@ -10,7 +10,7 @@ from images import image_bytes, truncated
 from running import SETTINGS, MakeThumbdrop, Thumbdrop, assert_complete
 from waiting import wait_until
 
-pytestmark = [pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 
 
 def patient(grace: str) -> str:

@@ -17,6 +17,8 @@ from running import SETTINGS, MakeThumbdrop, Thumbdrop, assert_complete, path_in
 from straced import Attached, kill_at
 from waiting import wait_until
 
+pytestmark = [pytest.mark.faults]
+
 CHILDREN = 12
 MOVES = "rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,symlink,symlinkat"
 EVERYTHING = f"{MOVES},openat,mkdir,mkdirat,write,pwrite64,writev,ftruncate,fsync,fdatasync,fchmod,fchown,close"

@@ -18,6 +18,8 @@ from servers import RedisServer
 from sink import Sink
 from waiting import wait_until
 
+pytestmark = [pytest.mark.faults]
+
 SETTINGS = """\
 [[inbox]]
 path = "inbox"

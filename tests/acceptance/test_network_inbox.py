@@ -22,6 +22,8 @@ from servers import RedisServer, die_with_pytest
 from sftp import HOST, USER, SftpServer
 from waiting import wait_until
 
+pytestmark = [pytest.mark.faults]
+
 _CACHE_SECONDS = 1
 NETWORK_AND_LOCAL = (
     f"""\

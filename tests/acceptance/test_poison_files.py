@@ -16,6 +16,8 @@ from misbehaving import DEEDS, image_that, let_go, misbehaving, times_begun, wai
 from running import SETTINGS, MakeThumbdrop, Thumbdrop
 from waiting import wait_until
 
+pytestmark = [pytest.mark.faults]
+
 TASK_SECONDS = 6
 
 

@@ -17,7 +17,7 @@ from running import SETTINGS, MakeThumbdrop, Said, Thumbdrop, assert_complete
 from unprivileged import NOBODY
 from waiting import wait_until
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.faults, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(150)]
 
 QUICK = SETTINGS + '\n[watcher]\nrescan = "1s"\n'
 BOUND = ("--bounding-set=-dac_override,-dac_read_search,-fowner", "--")

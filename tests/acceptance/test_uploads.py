@@ -29,6 +29,8 @@ from servers import die_with_pytest, free_ports
 from sftp import HOST, USER, SftpServer, sftp_servers
 from waiting import wait_until
 
+pytestmark = [pytest.mark.faults]
+
 SETTLE_SECONDS = 0.5
 # "patient" has the settle time that people get. Without a rescan for ten minutes nothing makes up for an event that was
 # overlooked.

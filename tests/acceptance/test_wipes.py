@@ -14,6 +14,8 @@ from running import SETTINGS, MakeThumbdrop, Thumbdrop, assert_complete
 from servers import RabbitMQ, RedisServer
 from waiting import wait_until
 
+pytestmark = [pytest.mark.faults]
+
 RESCAN_SECONDS = 3
 LIMITS = f'\n[limits]\ntask_time = "10s"\n[watcher]\nrescan = "{RESCAN_SECONDS}s"\n'
 
