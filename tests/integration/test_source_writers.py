@@ -65,7 +65,7 @@ def test_our_own_copy_of_a_far_file_is_not_taken_for_its_writer(tmp_path: Path) 
     with FarSource(far, "a.jpg") as source:
         assert source.file.read() == b"photo"
         assert not source.has_writer()
-    far.close()
+    far._drop()
 
 
 ASK_WITHOUT_END = """
