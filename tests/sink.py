@@ -5,7 +5,6 @@ It goes through the same leases as a worker, so the watcher sees no difference; 
 
 import base64
 import json
-import os
 import threading
 import time
 from collections import Counter
@@ -69,5 +68,7 @@ class Sink:
         if self._leases.begin(arrival, token) is None:
             return
         if not self._keep:
-            os.unlink(self._roots[arrival.inbox] / arrival.path)
+            (self._roots[arrival.inbox] / arrival.path).unlink(
+                missing_ok=True
+            )  # else it was published twice; `doubled` tells
         self._leases.finish(arrival, token, "done", keep=self._keep)

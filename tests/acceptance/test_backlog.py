@@ -219,6 +219,21 @@ def test_a_burst_costs_no_memory_and_nothing_of_it_is_lost_or_published_twice(be
     assert bench.report()["missed_events"] == 0
 
 
+def test_a_scan_that_sees_files_in_flight_publishes_none_of_them_again(bench: Bench) -> None:
+    count = WINDOW + 36
+    fill(bench.thumbdrop.inbox, count)
+    bench.start()
+    wait_until(lambda: bench.queued() == WINDOW, "the window is full")
+    wait_until(lambda: bench.report().get("waiting") == {"ready": count - WINDOW}, "the others are ready")
+    before = bench.report()["scan"]["finished_at"]
+    assert bench.thumbdrop.command("scan").code == 0
+    wait_until(lambda: bench.report()["scan"]["finished_at"] > before + 0.5, "everything was seen once more")
+    with sink_for(bench) as sink:
+        bench.wait_taken(sink, count)
+        time.sleep(2)
+    assert (len(sink.taken), sink.doubled) == (count, [])
+
+
 @pytest.mark.parametrize("bench", [{"more": SECOND}], indirect=True)
 def test_two_inboxes_share_the_window_fairly(bench: Bench) -> None:
     for root in (bench.thumbdrop.inbox, bench.thumbdrop.folder / "inbox2"):
