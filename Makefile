@@ -11,7 +11,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check faults chaos lint format wheel constraints clean FORCE
+.PHONY: help setup run test check faults chaos backlog lint format wheel constraints clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ faults: .venv/installed-test ## the tests under real faults: kills, wipes, full 
 # Another length or an old seed: make chaos CHAOS="--files 500 --faults 60 --minutes 1 --seed 77"
 chaos: .venv/installed-test ## thousands of files while everything is killed, stopped, wiped and filled; 15 minutes, best as root
 	@PYTHONPATH=tests $(BIN)/python tests/chaos/chaos_run.py $(CHAOS)
+
+backlog: .venv/installed-test ## backlogs and bursts at full size, with their figures; some 20 minutes, best with two idle cores
+	@THUMBDROP_BACKLOG=1 $(BIN)/python -m pytest -q tests/acceptance/test_backlog.py
 
 lint: .venv/installed-dev ## ruff, mypy --strict and the import rule
 	@$(BIN)/ruff check --quiet
