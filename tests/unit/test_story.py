@@ -80,7 +80,12 @@ def test_a_file_that_was_put_off_says_why_when_and_how_often() -> None:
 
 
 def test_a_cut_off_file_says_how_long_its_client_may_still_go_on() -> None:
-    cut: dict[str, Any] = {"reason": "truncated", "message": "this jpeg looks cut off", "tries": 2, "first_at": NOW - 60}
+    cut: dict[str, Any] = {
+        "reason": "truncated",
+        "message": "this jpeg looks cut off",
+        "tries": 2,
+        "first_at": NOW - 60,
+    }
     told = story(**cut, not_before=NOW + 90, gives_up_at=NOW + 7200)
     assert told.state == "retrying"
     assert told.lines[-1] == "its client may go on with it for 2 h more (truncated_grace); then it is quarantined"
