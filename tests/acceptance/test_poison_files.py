@@ -95,7 +95,7 @@ def test_a_file_that_never_ends_is_set_aside_and_holds_the_others_up_for_no_long
         thumbdrop.drop(f"good {number}.png", image_bytes("png", 300 + number))
     wait_until(lambda: len(thumbdrop.manifests()) == 30, "the others are done", TASK_SECONDS)
     assert time.monotonic() - began_at < TASK_SECONDS
-    assert len(thumbdrop.standing()) == 1
+    wait_until(lambda: len(thumbdrop.standing()) == 1, "their originals are archived too")
 
     wait_until(lambda: put_off(thumbdrop) == {"timed_out": 1}, "status names it", 20)
     thumbdrop.wait_quarantined(1)
