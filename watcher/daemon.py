@@ -117,7 +117,7 @@ class Watcher:
         """Step until told to stop, then stop in order."""
         self.publisher.start()
         try:
-            while not self.stopping:
+            while not (self.stopping or self.publisher.has_failed):
                 self.step(time.monotonic(), time.time_ns())
                 self._wait()
         finally:
@@ -254,4 +254,4 @@ def watch(settings: Settings) -> int:
     watcher.run()
     notify_systemd("STOPPING=1")
     log.info("watcher.stopped")
-    return 0
+    return 1 if watcher.publisher.has_failed else 0  # its supervisor starts it anew

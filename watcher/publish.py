@@ -135,6 +135,7 @@ class Publisher:
                 ("report", REPORT_SECONDS),
             ]
         }
+        self.has_failed = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -220,10 +221,15 @@ class Publisher:
     # -- one pass
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self.step(time.monotonic())
-            self._bell.wait(POLL_SECONDS)
-            self._bell.clear()
+        try:
+            while not self._stopping.is_set():
+                self.step(time.monotonic())
+                self._bell.wait(POLL_SECONDS)
+                self._bell.clear()
+        except Exception:  # the shell of this thread: without it the watcher would look alive and publish nothing
+            log.exception("publisher.failed")
+            self.has_failed = True
+            self._wake()
 
     def step(self, now: float) -> None:
         """One pass at monotonic time `now`; never raises for a broker or a Redis that is away.

@@ -291,6 +291,14 @@ def test_a_paused_library_closes_the_window_for_as_long(rig: Rig) -> None:
     assert rig.offer(ONE) == ["published"]
 
 
+def test_a_publisher_that_fails_unforeseen_says_so_instead_of_looking_alive(rig: Rig) -> None:
+    rig.publisher._app = None  # type: ignore[assignment] # nothing outside gets it to fail in a way that is not foreseen
+    rig.publisher.offer([ONE])
+    rig.publisher.start()
+    wait_until(lambda: rig.publisher.has_failed, "failed")
+    assert rig.woken
+
+
 def test_offers_from_another_thread_are_answered_while_it_runs(rig: Rig) -> None:
     rig.publisher.start()
     arrivals = [replace(ONE, size_bytes=size) for size in range(4)]
