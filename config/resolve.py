@@ -27,7 +27,7 @@ def resolved(path: str) -> str:
             continue
         there = os.path.join(here, part)
         if there in network:
-            return _resolved_apart(os.path.join(there, *ahead[::-1]))
+            return _resolved_apart(os.path.join(there, *ahead[::-1])) if ahead else there  # a mount's root is no link
         target = _link_at(there) if links < _MAX_LINKS else ""
         links += bool(target)
         ahead += target.split("/")[::-1] if target else []

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from config.mounts import mount_of, network_mount_of, read_mounts
+from config.mounts import Mount, is_below, is_network, mount_of, network_mount_of, read_mounts
 from tasks import errors
 from tasks.durable import hash_of
 from tasks.errors import IngestError, Reason, TransientError
@@ -48,7 +48,7 @@ class Reach:
 
     def open(self, root: Path, path: str) -> Source:
         """Open a file as `open_source` does; TransientError also when its file system does not answer."""
-        far = self.far_inbox(root)
+        far = self._far_inbox_of(network_mount_of(os.path.join(root, path)), root)
         if far is None:
             return open_source(root, path)
         source = FarSource(far, path)
@@ -58,10 +58,13 @@ class Reach:
         return open_source(root, path)
 
     def far_inbox(self, root: Path) -> "FarInbox | None":
-        """The inbox to be asked; None for one that is local, or on the library's own mount, which then hangs as well."""
-        mounts = read_mounts()
-        mount = network_mount_of(str(root), mounts)
-        if mount is None or mount == mount_of(str(self._library), mounts):
+        """The inbox to be asked about all of its tree; None for one that has nothing to do with networks."""
+        inside = [mount for mount in read_mounts() if is_network(mount.fstype) and is_below(mount.point, str(root))]
+        return self._far_inbox_of(next(iter(inside), network_mount_of(str(root))), root)
+
+    def _far_inbox_of(self, mount: Mount | None, root: Path) -> "FarInbox | None":
+        """None for what is local, and for what is on the library's own mount, which then hangs as well."""
+        if mount is None or mount == mount_of(str(self._library), read_mounts()):
             return None
         if root not in self._far:
             self._far[root] = FarInbox(root, self._silence_seconds)

@@ -14,6 +14,7 @@ import pwd
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -108,18 +109,29 @@ class SftpServer:
         return [pid for pid in self._below(self._process.pid if self._process else 0) if _is_session(pid)]
 
     @contextmanager
-    def hanging(self) -> Iterator[None]:
-        """Let all sessions hang: connections stay, questions are taken and not answered."""
+    def hanging(self, at_most_seconds: float = 90.0) -> Iterator[None]:
+        """Let all sessions hang: connections stay, questions are taken and not answered.
+
+        They go on after `at_most_seconds`, for a test that hangs with them could not even fail.
+        """
         stopped = self.sessions()
         assert stopped, "nobody is connected"
+
+        def go_on() -> None:
+            for pid in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+        timer = threading.Timer(at_most_seconds, go_on)
+        timer.daemon = True
+        timer.start()
         try:
             for pid in stopped:
                 os.kill(pid, signal.SIGSTOP)
             yield
         finally:
-            for pid in stopped:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+            timer.cancel()
+            go_on()
 
     def make_folder(self, name: str) -> Path:
         """Make another folder that the clients may write to, beside `inbox`."""

@@ -287,6 +287,7 @@ def test_two_hosts_that_see_other_inodes_and_times_finish_every_file_between_the
             local.inbox = sftp_server.inbox
             local.wait_done(len(content))
             assert_complete(local, content)
+            assert os.listdir(sftp_server.inbox) == [], "hidden ones neither"
             for host in hosts.values():
                 done = host.running[0].text.count("image.done")
                 assert done > 0, "one host did it all"
