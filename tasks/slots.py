@@ -93,9 +93,15 @@ class Slots:
 
         A claim can go while its image waits for days (a full disk) and housekeeping sweeps.
         """
-        manifest = self.manifest(slot)
-        if (manifest is None or manifest.sha256 != sha256) and self._claimed_by(slot) != sha256:
+        if self._is_committed(slot, sha256) or self._claimed_by(slot) == sha256:
+            return
+        # Between the two looks another worker with the same content may have committed and dropped the claim.
+        if not self._is_committed(slot, sha256):
             raise TransientError(f"the claim on {slot} is gone; the next try claims again")
+
+    def _is_committed(self, slot: str, sha256: str) -> bool:
+        manifest = self.manifest(slot)
+        return manifest is not None and manifest.sha256 == sha256
 
     def drop(self, slot: str) -> None:
         """Give up the slot's claim, if there is one."""
