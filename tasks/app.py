@@ -9,6 +9,7 @@ from celery import Celery
 from config import celery as celery_settings
 from config.settings import Settings
 from tasks.broker_guard import guard_redis_channels
+from tasks.pool_guard import guard_pool_counters
 
 
 def make_publisher(settings: Settings) -> Celery:
@@ -19,6 +20,7 @@ def make_publisher(settings: Settings) -> Celery:
 def make_worker_app(settings: Settings) -> Celery:
     """The app of a worker unit, without its tasks (tasks/celery.py adds them)."""
     guard_redis_channels()
+    guard_pool_counters()
     return _make(celery_settings.worker(settings))
 
 
