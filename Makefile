@@ -31,8 +31,9 @@ faults: .venv/installed-test ## the tests under real faults: kills, wipes, full 
 	@$(BIN)/python -m pytest -m "faults and not every_syscall"
 
 # Another length or an old seed: make chaos CHAOS="--files 500 --faults 60 --minutes 1 --seed 77"
-chaos: .venv/installed-test ## thousands of files while everything is killed, stopped, wiped and filled; 15 minutes, best as root
+chaos: .venv/installed-test ## thousands of files while everything is killed, stopped, wiped and filled, then a worker killed at every call; 20 minutes, best as root
 	@PYTHONPATH=tests $(BIN)/python tests/chaos/chaos_run.py $(CHAOS)
+	@$(BIN)/python -m pytest -m every_syscall
 
 backlog: .venv/installed-test ## backlogs and bursts at full size, with their figures; some 20 minutes, best with two idle cores
 	@THUMBDROP_BACKLOG=1 $(BIN)/python -m pytest -q tests/acceptance/test_backlog.py
