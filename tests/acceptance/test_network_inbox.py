@@ -208,7 +208,7 @@ def test_a_network_inbox_is_polled_goes_offline_with_its_server_and_goes_on_when
     far.wait_done("local.jpg")
     if loss == "the server dies":
         (far.point / "stray.jpg").write_bytes(photo(9))
-        time.sleep(_CACHE_SECONDS + 4)  # longer than settle and several looks
+        time.sleep(_CACHE_SECONDS + 3)  # longer than settle and several looks
         assert os.listdir(far.point) == ["stray.jpg"], "nothing is taken from there, and nothing is written there"
         (far.point / "stray.jpg").unlink()
         server.start()

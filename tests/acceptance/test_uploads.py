@@ -31,7 +31,7 @@ from waiting import wait_until
 
 pytestmark = [pytest.mark.faults]
 
-SETTLE_SECONDS = 0.5
+SETTLE_SECONDS = 0.4
 # "patient" has the settle time that people get. Without a rescan for ten minutes nothing makes up for an event that was
 # overlooked.
 TWO_INBOXES = (
