@@ -195,7 +195,8 @@ def test_a_network_inbox_is_polled_goes_offline_with_its_server_and_goes_on_when
 
     if loss == "the server dies":
         server.kill()  # sshfs ends, and leaves an empty local directory behind
-        wait_until(lambda: os.listdir(far.point) == [], "the mount is lost")
+        wait_until(lambda: not is_mounted(far.point), "the mount is lost")
+        assert os.listdir(far.point) == []
     else:
         kill_sshfs(far.point)
     told = far.wait_status(lambda told: told["state"] == "offline")
