@@ -144,7 +144,8 @@ class Archive:
             if transfer(source, dir_fd, self._tree.rights, may_rename=is_ours_alone(source), to=name_it):
                 return placed[-1]
         except BaseException:
-            if placed:
+            # It may stand there already, and only its removal from the inbox have come to no known end.
+            if placed and not self._holds(placed[-1], source):
                 announce(recorded)
             raise
         if placed:

@@ -28,7 +28,6 @@ MAX_PACKET_BYTES = 65_536  # a path has 4096 bytes at most, each six characters 
 FACTS = ("st_mode", "st_ino", "st_dev", "st_nlink", "st_uid", "st_gid", "st_size")
 TIMES = ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")
 
-_KILL_SECONDS = 0.2  # longer takes only one that hangs
 _HINT = "see whether its server is up; work goes on by itself"
 
 
@@ -79,7 +78,7 @@ class FarInbox:
         self._silence_seconds = silence_seconds
         self._worker: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
-        self._left: subprocess.Popen[bytes] | None = None  # killed, and not gone yet
+        self._left: subprocess.Popen[bytes] | None = None  # was silent, and has not ended yet
 
     def ask(self, do: str, *, copy_to: int | None = None, **fields: str) -> Any:
         """Ask, and wait for the answer as long as `copy_to`, a descriptor, grows; raises the IngestError that is the answer."""
@@ -110,7 +109,7 @@ class FarInbox:
             if size != seen:
                 seen, quiet_since = size, time.monotonic()
             elif time.monotonic() - quiet_since > self._silence_seconds:
-                self._drop()
+                self._leave()
                 raise TransientError(f"the inbox {self.root} does not answer within {self._silence_seconds:g} s", _HINT)
         return near.recv(MAX_PACKET_BYTES) or _died()
 
@@ -129,6 +128,11 @@ class FarInbox:
             )
         return self._socket
 
+    def _leave(self) -> None:
+        """Let the process finish what it is at: killed, it would leave a file that it removes half removed."""
+        self._left, self._worker = self._worker, None
+        self._drop()
+
     def _drop(self) -> None:
         worker, near = self._worker, self._socket
         self._worker = self._socket = None
@@ -136,10 +140,7 @@ class FarInbox:
             near.close()
         if worker:
             worker.kill()
-            with suppress(subprocess.TimeoutExpired):
-                worker.wait(_KILL_SECONDS)
-                return
-            self._left = worker
+            worker.wait()
 
 
 class FarSource(Source):

@@ -28,7 +28,7 @@ from tasks.durable import (
     place,
     write_whole,
 )
-from tasks.errors import IngestError
+from tasks.errors import IngestError, TransientError
 from tasks.library_names import split_name, split_path
 from tasks.library_tree import Tree, split_last
 from tasks.messages import Arrival
@@ -142,7 +142,8 @@ class Quarantine:
         except FileExistsError:
             raise  # the reason may be that file's by now
         except BaseException:
-            discard(dir_fd, name + REASON_SUFFIX)
+            if not exists(dir_fd, name):
+                discard(dir_fd, name + REASON_SUFFIX)
             raise
         if not came:
             discard(dir_fd, name + REASON_SUFFIX)
@@ -247,6 +248,8 @@ def _take(source: Source, dir_fd: int, name: str, copy: str | None) -> bool:
         os.fsync(dir_fd)
         if source.remove():
             return True
+    except TransientError:
+        raise  # nobody knows whether it was removed, so the copy stays; the next try joins this entry
     except BaseException:
         discard(dir_fd, name)
         raise

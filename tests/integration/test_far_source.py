@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import GoneError, TransientError
+from config.settings import Settings
+from ingesting import arrival_of, library_settings, publish
+from tasks.errors import GoneError, InputError, Reason, TransientError
 from tasks.far_source import FarInbox, FarSource, Reach
+from tasks.library import Library
+from tasks.quarantine import Quarantine
 from tasks.source import Source, open_source
 from waiting import wait_until
 
@@ -77,20 +81,62 @@ def test_what_is_wrong_with_a_far_file_is_told_as_for_a_near_one(far: FarInbox, 
         assert (told.value.message, told.value.reason) == (near.value.message, near.value.reason)
 
 
-def test_a_far_end_that_is_silent_is_left_alone_and_the_next_question_is_answered_at_once(
-    far: FarInbox, inbox: Path
-) -> None:
+def test_a_far_end_that_is_silent_is_left_alone_until_it_has_finished(far: FarInbox, inbox: Path) -> None:
     with FarSource(far, NAME) as source:
         pid = far_end_of(inbox)
         os.kill(pid, signal.SIGSTOP)
         began_at = time.monotonic()
         with pytest.raises(TransientError, match="does not answer within 3 s"):
-            source.is_unchanged()
+            source.remove()
         assert time.monotonic() - began_at < _SILENCE_SECONDS + 2
-    # This one could be killed, as one that hangs in NFS can, so there is another.
+    # There is one process at a time, so nothing piles up, and who asks need not wait.
+    began_at = time.monotonic()
+    with pytest.raises(TransientError, match="does not answer yet"):
+        FarSource(far, NAME)
+    assert time.monotonic() - began_at < 1
+    assert (inbox / NAME).read_bytes() == CONTENT
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: os.listdir(inbox / "a") == [], "what was asked of it is done, in whole")
+    wait_until(lambda: far._left is None or far._left.poll() is not None, "it has ended")
+    (inbox / NAME).write_bytes(b"next")
     with FarSource(far, NAME) as source:
-        assert far_end_of(inbox) != pid
-        assert source.file.read() == CONTENT
+        assert source.file.read() == b"next"
+
+
+class Unanswered(FarSource):
+    """A file whose removal succeeds, and the answer to it is lost."""
+
+    def remove(self) -> bool:
+        """Remove it, and say that nobody knows."""
+        super().remove()
+        raise TransientError("no answer")
+
+
+def test_an_original_stays_known_when_the_answer_to_its_removal_is_lost(
+    far: FarInbox, inbox: Path, tmp_path: Path
+) -> None:
+    library = Library(library_settings(tmp_path / "library"))
+    with Unanswered(far, NAME) as source:
+        slot = publish(library, inbox, source)
+        with pytest.raises(TransientError):
+            library.archive(slot, source)
+    manifest = library.manifest(slot)
+    assert manifest is not None
+    assert manifest.original is not None
+    assert (tmp_path / "library" / manifest.original).read_bytes() == CONTENT
+
+
+def test_a_quarantined_file_is_not_lost_with_the_answer_to_its_removal(
+    far: FarInbox, inbox: Path, tmp_path: Path
+) -> None:
+    quarantine = Quarantine(Settings.model_construct(library=library_settings(tmp_path / "library")))
+    why = InputError(Reason.CORRUPT, "bad")
+    with Unanswered(far, NAME) as source, pytest.raises(TransientError):
+        quarantine.put(arrival_of(inbox, NAME), source, why, attempts=1, first_seen_at=None, keep=False)
+    assert os.listdir(inbox / "a") == []
+    (entry,) = quarantine.entries()
+    assert entry.has_file
+    assert (tmp_path / "library" / entry.path).read_bytes() == CONTENT
 
 
 def test_after_the_far_end_died_there_is_another(far: FarInbox, inbox: Path) -> None:
