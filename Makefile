@@ -11,7 +11,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check faults chaos backlog lint format wheel constraints clean FORCE
+.PHONY: help setup run test check faults chaos backlog bench lint format wheel constraints clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,12 @@ chaos: .venv/installed-test ## thousands of files while everything is killed, st
 
 backlog: .venv/installed-test ## backlogs and bursts at full size, with their figures; some 20 minutes, best with two idle cores
 	@THUMBDROP_BACKLOG=1 $(BIN)/python -m pytest -q tests/acceptance/test_backlog.py
+
+# One part alone: make bench BENCH=engine
+BENCH ?= engine pipeline
+bench: .venv/installed-bench ## measure against what people use, and write benchmarks/REPORT.md with its plot; minutes, best with two idle cores
+	@for part in $(BENCH); do $(BIN)/python benchmarks/$$part.py || exit 1; done
+	@$(BIN)/python benchmarks/report.py
 
 lint: .venv/installed-dev ## ruff, mypy --strict and the import rule
 	@$(BIN)/ruff check --quiet
@@ -65,8 +71,9 @@ clean: ## remove what was built and installed here; inbox/ and library/ stay
 .venv/installed: extras =
 .venv/installed-test: extras = [test]
 .venv/installed-dev: extras = [dev]
+.venv/installed-bench: extras = [bench]
 
-.venv/installed .venv/installed-test .venv/installed-dev: pyproject.toml constraints.txt .venv/pyvenv.cfg
+.venv/installed .venv/installed-test .venv/installed-dev .venv/installed-bench: pyproject.toml constraints.txt .venv/pyvenv.cfg
 	@echo "Installing Thumbdrop$(extras) into .venv, once; this takes about a minute."
 	@$(PIP) install -e '.$(extras)'
 	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || \
