@@ -11,7 +11,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check faults chaos backlog bench lint format wheel constraints clean FORCE
+.PHONY: help setup run test check faults chaos backlog bench lint format wheel wheels deb constraints clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,13 @@ format: .venv/installed-dev ## let ruff mend what it can
 
 wheel: .venv/installed-test ## build dist/*.whl and dist/*.tar.gz
 	@$(BIN)/python -m hatchling build
+
+wheels: ## collect dist/wheels/: Thumbdrop and all it depends on, for Debian 12's own Python, to be installed without a network
+	@packaging/wheels
+
+REVISION ?= 1
+deb: wheels ## build dist/thumbdrop_*.deb for Debian 12 from the tree; needs no root (REVISION=2 for a second one)
+	@packaging/deb/build $(REVISION)
 
 # Interpreters that are not on PATH can be named: make constraints PYTHONS="/opt/3.11/bin/python3 /opt/3.12/bin/python3"
 PYTHONS ?= python3.11 python3.12
