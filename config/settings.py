@@ -58,6 +58,10 @@ DEFAULT_SUFFIXES = tuple(
 )
 
 
+def _each_once(formats: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(formats))
+
+
 def _default_if_empty(suffixes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(suffixes)) or DEFAULT_SUFFIXES
 
@@ -179,10 +183,22 @@ class WatcherSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """What one file may cost."""
+    """What one file may be, and what it may cost."""
 
+    # By content. Whoever expects only photos can close the doors of the others, and their decoders' bugs with them.
+    formats: Annotated[tuple[ImageFormat, ...], AT_LEAST_ONE, AfterValidator(_each_once)] = names.IMAGE_FORMATS
     max_bytes: Annotated[Size, weighing("1B", "1TB")] = written("256MB")
     max_pixels: Count = Field(250_000_000, ge=1, le=100_000_000_000)  # today's largest cameras stay below 200 MP
+    # What decoding may take beside the program: a phone's 200 MP HEIC fits, a 34-byte WebP of 169 MP does not.
+    max_memory_bytes: Annotated[Size, weighing("10MB", "1TB")] = Field(written("1.5GB"), alias="max_memory")
+    # Only one frame is decoded, but counting them has a price, and nobody drops such a file as a photo.
+    max_frames: Count = Field(10_000, ge=1, le=1_000_000)
+    # A progressive JPEG of 30 kB with a thousand scans decodes for seconds; camera and web files have at most 15.
+    max_scans: Count = Field(100, ge=1, le=100_000)
+    # Texts and colour profile of a PNG, unpacked; large profiles have a few MB. Below what Pillow is told to stop at.
+    max_text_bytes: Annotated[Size, weighing("1KB", "64MB")] = Field(written("16MB"), alias="max_text")
+    # Ten times what the largest photo took on a slow machine. Unlike `task_time` it does not run while others are busy.
+    cpu_time_seconds: Annotated[Duration, lasting("1s", "1d")] = Field(written("30s"), alias="cpu_time")
     # Below RabbitMQ's 30 minutes, after which it takes an unacknowledged message for lost and closes the channel.
     task_time_seconds: Annotated[Duration, lasting("1s", "20m")] = Field(written("60s"), alias="task_time")
     max_attempts: Count = Field(3, ge=1, le=100)

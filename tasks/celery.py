@@ -25,6 +25,7 @@ from config.settings import Settings
 from config.urls import connect, results_url
 from tasks import periodic
 from tasks.app import make_worker_app
+from tasks.child_limits import harden_child
 from tasks.errors import IngestError, Reason
 from tasks.ingest import Ingest
 from tasks.leases import Leases
@@ -101,6 +102,11 @@ def _first_round(**_: Any) -> None:
             job.apply_async(expires=FIRST_ROUND_EXPIRES_SECONDS)
     except (KombuError, OSError) as error:
         log.warning("broker.unreachable", error=error)
+
+
+@signals.worker_process_init.connect
+def _harden(**_: Any) -> None:
+    harden_child()
 
 
 @signals.worker_process_init.connect

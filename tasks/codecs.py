@@ -45,9 +45,10 @@ _PLUGINS = {
     "heic": "HEIF",
 }
 
-# PNG keeps a colour profile compressed in a text chunk's manner; some good ones are larger than Pillow's 1 MiB.
-PngImagePlugin.MAX_TEXT_CHUNK = 8 << 20
-PngImagePlugin.MAX_TEXT_MEMORY = 16 << 20
+# What limits.max_text can be raised to; the header has been checked against it (tasks/png_chunks.py). Colour profiles
+# count as texts here, and some good ones are larger than Pillow's 1 MiB.
+PngImagePlugin.MAX_TEXT_CHUNK = 64_000_000
+PngImagePlugin.MAX_TEXT_MEMORY = 64_000_000
 # One thread a worker child: the pool already uses every core, and the encoder's bytes depend on the number.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # True would give half-grey pictures
@@ -73,6 +74,9 @@ DECODER_ERRORS: tuple[type[Exception], ...] = (
 )
 # How Pillow and libheif say that they understand the header but not what it asks for.
 _UNSUPPORTED = re.compile("unsupported|unknown pixel mode|not supported", re.IGNORECASE)
+# How decoders without a MemoryError say that they got none (libheif, libavif; libjpeg through simplejpeg). When the kernel
+# refuses (tasks/child_limits.py), that is not damage.
+_OUT_OF_MEMORY = re.compile("memory allocation|out of memory|insufficient memory|allocation fail", re.IGNORECASE)
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 # An OSError from Pillow has no errno, except where a lie in the file makes an impossible seek or read; these are neither.
@@ -122,11 +126,12 @@ def decoder_failures_named(file: BinaryIO, kind: str, size_bytes: int) -> Iterat
         try:
             yield
         except MemoryError as error:
-            text = f"decoding this {kind} takes more memory than a worker may use"
-            raise InputError(Reason.TOO_MUCH_MEMORY, text, "make it smaller") from error
+            raise _too_much_memory(kind, "MemoryError") from error
         except _BOMBS as error:
             raise _name_bomb(error) from error
         except DECODER_ERRORS as error:
+            if _OUT_OF_MEMORY.search(_cause(error)):
+                raise _too_much_memory(kind, _cause(error)) from error
             raise _name_failure(error, file, kind, size_bytes) from error
 
 
@@ -140,6 +145,11 @@ def _stderr_muted() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+
+
+def _too_much_memory(kind: str, cause: str) -> InputError:
+    text = f"decoding this {kind} takes more memory than limits.max_memory allows, and more than its header admits ({cause})"
+    return InputError(Reason.TOO_MUCH_MEMORY, text, "save it anew with an ordinary program, or raise limits.max_memory")
 
 
 def _name_bomb(error: Exception) -> InputError:

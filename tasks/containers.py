@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import BinaryIO
 
-from tasks.errors import InputError, Reason
 from tasks.gif_blocks import walk_gif
 from tasks.jpeg_markers import walk_jpeg
+from tasks.png_chunks import walk_png
 from tasks.tiff_tags import tiff_is_cut
 
 # Compressed pixels never hold so many zero bytes in a row; HEVC not even three.
 _UNWRITTEN_BYTES = 64
-# 256 MB in the usual 8 kB pieces are 32 000. Empty ones would keep Pillow's own loop, in Python too, busy for a minute.
-_MAX_CHUNKS = 200_000
 
 
 class Ending(Enum):
@@ -55,21 +53,8 @@ def looks_truncated(file: BinaryIO, kind: str, size_bytes: int) -> bool:
 
 
 def _png_ending(file: BinaryIO, size_bytes: int) -> Ending:
-    """PNG 3, 5.3: length, type, content, checksum; a type that is not four letters is damage, not a cut."""
-    at, chunks = 8, 0
-    while at < size_bytes:
-        chunks += 1
-        if chunks > _MAX_CHUNKS:
-            raise InputError(Reason.CORRUPT, f"damaged or hostile png: more than {_MAX_CHUNKS} chunks")
-        file.seek(at)
-        head = file.read(8)
-        name = head[4:8]
-        if len(head) == 8 and not (name.isascii() and name.isalpha()):
-            return Ending.CUT if head == bytes(8) else Ending.WHOLE
-        at += 12 + int.from_bytes(head[:4], "big")
-        if name == b"IEND":
-            return Ending.WHOLE
-    return Ending.CUT if at > size_bytes else Ending.NO_END_MARK
+    found = walk_png(file, size_bytes)
+    return Ending.CUT if found.cut else Ending.WHOLE if found.ended else Ending.NO_END_MARK
 
 
 def _webp_ending(file: BinaryIO, size_bytes: int) -> Ending:

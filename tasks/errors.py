@@ -30,6 +30,7 @@ class Reason(StrEnum):
     TOO_MANY_FRAMES = "too_many_frames"
     TOO_MANY_SCANS = "too_many_scans"
     TOO_MUCH_MEMORY = "too_much_memory"
+    TOO_MUCH_TEXT = "too_much_text"
     TRUNCATED = "truncated"
     CRASHED_WORKER = "crashed_worker"
     TIMED_OUT = "timed_out"

@@ -15,15 +15,9 @@ from tasks.containers import Ending, ending_of
 from tasks.errors import InputError, Reason, TruncatedError
 from tasks.gif_blocks import walk_gif
 from tasks.jpeg_markers import JpegStructure, walk_jpeg
+from tasks.png_chunks import walk_png
 from tasks.sniff import HEAD_BYTES, refuse_format, refuse_raw, sniff
 from tasks.tiff_tags import raw_flavour
-
-# A progressive JPEG of 30 kB with a thousand scans decodes for seconds; camera and web files have at most 15.
-MAX_SCANS = 100
-# Only the first frame is decoded, but counting them has a price, and nobody drops such a file as a photo.
-MAX_FRAMES = 10_000
-# What the pixels of one file may take while it is decoded: a phone's 200 MP HEIC fits, a 34-byte WebP of 169 MP does not.
-MAX_DECODE_BYTES = 1_500_000_000
 
 # Measured, beyond the picture itself, in bytes a pixel: WebP keeps two canvases and its own planes, AVIF up to 16 bits.
 _DECODER_BYTES = {"webp": 12, "avif": 10, "heic": 3}
@@ -52,7 +46,7 @@ def read_header(file: BinaryIO, size_bytes: int, limits: LimitSettings) -> Heade
     """Read the header of `file`, which has `size_bytes`, and check it against every limit.
 
     Raises InputError with the reason (empty, not_an_image, unsupported_format, unsupported_raw, too_many_*,
-    too_much_memory, corrupt), TruncatedError when the file looks cut off, or what `from_os_error` makes of a failed read.
+    too_much_*, corrupt), TruncatedError when the file looks cut off, or what `from_os_error` makes of a failed read.
     """
     if size_bytes > limits.max_bytes:
         _refuse(
@@ -62,12 +56,13 @@ def read_header(file: BinaryIO, size_bytes: int, limits: LimitSettings) -> Heade
         file.seek(0)
         head = file.read(HEAD_BYTES)
         kind = sniff(head)
+    _check_format(kind, limits.formats)
     with decoder_failures_named(file, kind, size_bytes):
-        structure = _check_structure(file, head, kind, size_bytes, limits.max_pixels)
+        structure = _check_structure(file, head, kind, size_bytes, limits)
         image = open_image(file, kind, limits.max_pixels)
         frames = structure.frames or int(getattr(image, "n_frames", 1))
-        _check_frames(frames)
-        _check_size(*image.size, limits.max_pixels, _bytes_per_pixel(image, kind) + structure.coefficient_bytes)
+        _check_frames(frames, limits.max_frames)
+        _check_size(*image.size, limits, _bytes_per_pixel(image, kind) + structure.coefficient_bytes)
     return Header(kind, *image.size, image.mode, frames, size_bytes, limits.max_pixels)
 
 
@@ -76,18 +71,26 @@ class _Structure:
     """What the container says before a decoder sees it; `frames` 0 means: ask the decoder, for it is cheap there."""
 
     frames: int = 0
-    coefficient_bytes: int = 0  # a pixel, held until the last scan of a progressive JPEG
+    coefficient_bytes: int = 0  # a pixel, held until the last scan of a JPEG that has several
 
 
-def _check_structure(file: BinaryIO, head: bytes, kind: str, size_bytes: int, max_pixels: int) -> _Structure:
+def _check_format(kind: str, allowed: tuple[str, ...]) -> None:
+    if kind not in allowed:
+        text = f"{kind} is not among limits.formats ({', '.join(allowed)})"
+        raise InputError(Reason.UNSUPPORTED_FORMAT, text, "add it there, or convert the file to one of them")
+
+
+def _check_structure(file: BinaryIO, head: bytes, kind: str, size_bytes: int, limits: LimitSettings) -> _Structure:
     # Before the decoder is made (WebP's takes its memory then), and before a bomb that is cut off could be waited for.
-    _check_size(*_canvas(head, kind), max_pixels, _DECODER_BYTES.get(kind, 0))
+    _check_size(*_canvas(head, kind), limits, _DECODER_BYTES.get(kind, 0))
     if ending_of(file, kind, size_bytes) is Ending.CUT:
         raise TruncatedError(f"this {kind} ends before the end that it announces", "it is tried again when it changes")
     if kind == "jpeg":
-        return _check_jpeg(file, max_pixels)
+        return _check_jpeg(file, limits)
     if kind == "gif":
-        return _check_gif(file)
+        return _check_gif(file, limits.max_frames)
+    if kind == "png":
+        _check_text(file, size_bytes, limits.max_text_bytes)
     if kind == "tiff":
         flavour = raw_flavour(file, size_bytes)
         if flavour:
@@ -105,16 +108,17 @@ def _canvas(head: bytes, kind: str) -> tuple[int, int]:
     return _webp_canvas(head) if kind == "webp" else (0, 0)
 
 
-def _check_jpeg(file: BinaryIO, max_pixels: int) -> _Structure:
-    found = walk_jpeg(file, MAX_SCANS)
-    _check_size(found.width, found.height, max_pixels, 0)
+def _check_jpeg(file: BinaryIO, limits: LimitSettings) -> _Structure:
+    found = walk_jpeg(file, limits.max_scans)
+    _check_size(found.width, found.height, limits, 0)
     if not found.scans:
         raise _no_picture(found)
-    if found.scans > MAX_SCANS:
-        _refuse(Reason.TOO_MANY_SCANS, "scans", found.scans, MAX_SCANS, "save it again with an ordinary encoder")
+    if found.scans > limits.max_scans:
+        hint = "save it again with an ordinary encoder, or raise limits.max_scans"
+        _refuse(Reason.TOO_MANY_SCANS, "scans or more", found.scans, limits.max_scans, hint)
     if found.frame and not found.is_decodable:
         refuse_format(f"{found.bits}-bit JPEG" if found.bits != 8 else "lossless or hierarchical JPEG")
-    return _Structure(frames=1, coefficient_bytes=2 * found.components if found.is_progressive else 0)
+    return _Structure(frames=1, coefficient_bytes=2 * found.components if found.has_several_scans else 0)
 
 
 def _no_picture(found: JpegStructure) -> Exception:
@@ -126,8 +130,15 @@ def _no_picture(found: JpegStructure) -> Exception:
     return TruncatedError("this jpeg ends inside its header", "it is tried again when it changes")
 
 
-def _check_gif(file: BinaryIO) -> _Structure:
-    found = walk_gif(file, MAX_FRAMES)
+def _check_text(file: BinaryIO, size_bytes: int, max_text_bytes: int) -> None:
+    found = walk_png(file, size_bytes, max_text_bytes).text_bytes
+    if found > max_text_bytes:
+        hint = "save it without its texts, or raise limits.max_text"
+        _refuse(Reason.TOO_MUCH_TEXT, "bytes or more of text and profile, unpacked", found, max_text_bytes, hint)
+
+
+def _check_gif(file: BinaryIO, max_frames: int) -> _Structure:
+    found = walk_gif(file, max_frames)
     if found.cut:
         raise TruncatedError("this gif ends inside a block", "it is tried again when it changes")
     return _Structure(frames=found.frames)
@@ -159,19 +170,21 @@ def _is_turned_tiff(image: Image.Image, kind: str) -> bool:
     return kind == "tiff" and getattr(image, "tag_v2", {}).get(_ORIENTATION_TAG, 1) != 1
 
 
-def _check_frames(frames: int) -> None:
-    if frames > MAX_FRAMES:
-        _refuse(Reason.TOO_MANY_FRAMES, "frames", frames, MAX_FRAMES, "export the frame that you want as a picture")
+def _check_frames(frames: int, max_frames: int) -> None:
+    if frames > max_frames:
+        hint = "export the frame that you want as a picture, or raise limits.max_frames"
+        _refuse(Reason.TOO_MANY_FRAMES, "frames or more", frames, max_frames, hint)
 
 
-def _check_size(width: int, height: int, max_pixels: int, bytes_per_pixel: int) -> None:
+def _check_size(width: int, height: int, limits: LimitSettings, bytes_per_pixel: int) -> None:
     pixels = width * height
-    if pixels > max_pixels:
+    if pixels > limits.max_pixels:
         hint = "raise limits.max_pixels, or make it smaller"
-        _refuse(Reason.TOO_MANY_PIXELS, f"pixels ({width}x{height})", pixels, max_pixels, hint)
-    if pixels * bytes_per_pixel > MAX_DECODE_BYTES:
-        hint = "save it smaller, or as baseline JPEG"
-        _refuse(Reason.TOO_MUCH_MEMORY, "bytes of memory to decode", pixels * bytes_per_pixel, MAX_DECODE_BYTES, hint)
+        _refuse(Reason.TOO_MANY_PIXELS, f"pixels ({width}x{height})", pixels, limits.max_pixels, hint)
+    found = pixels * bytes_per_pixel
+    if found > limits.max_memory_bytes:
+        hint = "save it smaller, or as baseline JPEG, or raise limits.max_memory"
+        _refuse(Reason.TOO_MUCH_MEMORY, "bytes of memory to decode", found, limits.max_memory_bytes, hint)
 
 
 def _refuse(reason: Reason, what: str, figure: int, limit: int, hint: str) -> NoReturn:

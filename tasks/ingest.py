@@ -14,6 +14,7 @@ from redis import RedisError
 from config.logs import get_logger
 from config.settings import InboxSettings, Settings
 from tasks.category import choose_category
+from tasks.child_limits import one_images_limits
 from tasks.errors import (
     IngestError,
     InputError,
@@ -132,8 +133,9 @@ class Ingest:
             if record.timed_out > record.crashed:
                 raise InputError(
                     Reason.TIMED_OUT,
-                    f"took longer than {limits.task_time_seconds:g} s, {record.timed_out} times",
-                    "raise limits.task_time if such images are wanted, then `thumbdrop quarantine retry`",
+                    f"took longer than {limits.task_time_seconds:g} s, or {limits.cpu_time_seconds:g} s of processor time, "
+                    f"{record.timed_out} times; the last time {record.message}",
+                    "raise that limit if such images are wanted, then `thumbdrop quarantine retry`",
                 )
             raise InputError(
                 Reason.CRASHED_WORKER,
@@ -173,8 +175,10 @@ class Ingest:
         return None
 
     def _make(self, work: Work, source: Source) -> Outcome:
-        header = read_header(source.file, source.stat.st_size, self._settings.limits)
-        rendered = render(source.file, header, self._recipe)
+        limits = self._settings.limits
+        with one_images_limits(limits.max_memory_bytes, limits.cpu_time_seconds):
+            header = read_header(source.file, source.stat.st_size, limits)
+            rendered = render(source.file, header, self._recipe)
         sha256 = source.sha256()
         if not source.is_unchanged():
             raise SupersededError(f"{work.arrival.path} changed while it was read")

@@ -40,11 +40,17 @@ class JpegStructure:
     frame: int = 0
     scans: int = 0
     ended: bool = False
+    is_single_scan: bool = False
 
     @property
     def is_progressive(self) -> bool:
-        """Whether the decoder must hold every coefficient of the picture until the last scan."""
+        """Whether the picture gets better from scan to scan."""
         return self.frame in _PROGRESSIVE_FRAMES
+
+    @property
+    def has_several_scans(self) -> bool:
+        """Whether the decoder must hold every coefficient of the picture until the last scan."""
+        return self.scans > 0 and not self.is_single_scan
 
     @property
     def is_decodable(self) -> bool:
@@ -67,7 +73,8 @@ def walk_jpeg(file: BinaryIO, max_scans: int, *, to_the_end: bool = False) -> Jp
             _read_frame(file, at, marker, found)
         elif marker == _SOS:
             found.scans += 1
-            if found.scans > max_scans or (not to_the_end and _is_only_scan(file, at, found)):
+            found.is_single_scan = found.scans == 1 and _is_only_scan(file, at, found)
+            if found.scans > max_scans or (found.is_single_scan and not to_the_end):
                 break
         elif marker == _EOI:
             found.ended = True

@@ -25,6 +25,7 @@ import simplejpeg
 # lacks something. A missing end is Pillow's to judge.
 _DAMAGE = "Corrupt JPEG data: "
 _LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+_NO_MEMORY = "Insufficient memory"
 _END = b"\xff\xd9"
 _MAX_PADDING_BYTES = 16
 
@@ -50,6 +51,8 @@ def decode_strictly(file: BinaryIO, size_bytes: int, mode: str, size: tuple[int,
             strict=True,
         )
     except ValueError as warning:
+        if str(warning).startswith(_NO_MEMORY):  # Pillow would call the same thing a broken data stream
+            raise MemoryError(str(warning)) from None
         damage = _damage_in(str(warning), bare)
         if damage:
             raise DamagedJpegError(damage) from None

@@ -142,6 +142,12 @@ def jpeg_with_scans(scans: int, width: int = 64, height: int = 64) -> bytes:
     return content[:last] + content[last:-2] * (scans - content.count(b"\xff\xda") + 1) + b"\xff\xd9"
 
 
+def jpeg_in_separate_scans(content: bytes) -> bytes:
+    """A baseline JPEG of three components that says it begins with a scan of the first alone; only its header is sound."""
+    at = content.index(b"\xff\xda")
+    return content[:at] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + content[at + 14 :]
+
+
 def gif_of(frames: int) -> bytes:
     """A tiny GIF with that many frames."""
     content = encoded(Image.new("P", (2, 2)), "gif")

@@ -1,5 +1,7 @@
 import errno
 import io
+import zlib
+from typing import Any
 
 import pytest
 from PIL import Image, ImageFile
@@ -11,6 +13,10 @@ from tasks.errors import IngestError, InputError, Reason, TransientError, Trunca
 from tasks.header import read_header
 
 LIMITS = LimitSettings()
+
+
+def allowing(**limits: Any) -> LimitSettings:
+    return LimitSettings.model_validate(limits)
 
 
 def header_of(content: bytes, limits: LimitSettings = LIMITS) -> header.Header:
@@ -94,12 +100,18 @@ def test_a_few_bytes_of_webp_may_not_ask_for_gigabytes() -> None:
     assert refusal(images.webp_bomb(16_384, 16_384)).reason == Reason.TOO_MANY_PIXELS
 
 
-def test_memory_is_estimated_by_format_and_not_by_pixels_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(header, "MAX_DECODE_BYTES", 100 * 100 * 5)
-    picture = images.photo(100, 100)
-    assert header_of(images.encoded(picture, "jpeg")).width == 100
-    assert refusal(images.encoded(picture, "jpeg", progressive=True)).reason == Reason.TOO_MUCH_MEMORY
-    assert refusal(images.encoded(picture, "webp")).reason == Reason.TOO_MUCH_MEMORY
+def test_memory_is_estimated_by_format_and_not_by_pixels_alone() -> None:
+    limits = allowing(max_memory="10MB")
+    picture = Image.new("RGB", (1500, 1400))
+    assert header_of(images.encoded(picture, "jpeg"), limits).width == 1500
+    for content in (
+        images.encoded(picture, "jpeg", progressive=True),
+        images.jpeg_in_separate_scans(images.encoded(picture, "jpeg")),
+        images.encoded(picture, "webp"),
+        images.encoded(picture.convert("RGBA"), "png"),
+        images.encoded(picture, "avif", speed=10),
+    ):
+        assert refusal(content, limits).reason == Reason.TOO_MUCH_MEMORY
 
 
 def test_a_progressive_jpeg_may_not_have_endless_scans() -> None:
@@ -112,6 +124,70 @@ def test_a_progressive_jpeg_may_not_have_endless_scans() -> None:
 def test_a_gif_may_not_have_endless_frames() -> None:
     assert header_of(images.gif_of(10_000)).frames == 10_000
     assert refusal(images.gif_of(10_001)).reason == Reason.TOO_MANY_FRAMES
+
+
+def png_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    content = images.image_bytes("png")
+    return content[:33] + b"".join(images.png_chunk(*chunk) for chunk in chunks) + content[33:]
+
+
+BLANK = bytes(3_000_000)
+TEXTS = {
+    "plain": (b"tEXt", b"Comment\0" + BLANK),
+    "packed": (b"zTXt", b"Comment\0\0" + zlib.compress(BLANK)),
+    "international": (b"iTXt", b"Comment\0\0\0\0\0" + BLANK),
+    "packed international": (b"iTXt", b"Comment\0\1\0en\0Kommentar\0" + zlib.compress(BLANK)),
+    "profile": (b"iCCP", b"sRGB\0\0" + zlib.compress(BLANK)),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_a_png_may_not_unpack_into_endless_text(text: tuple[bytes, bytes]) -> None:
+    assert header_of(png_with(text), allowing(max_text="4MB")).width == 240
+    assert refusal(png_with(text), allowing(max_text="2MB")).reason == Reason.TOO_MUCH_TEXT
+    assert refusal(png_with(text, text), allowing(max_text="4MB")).reason == Reason.TOO_MUCH_TEXT
+
+
+def test_many_small_texts_of_a_png_count_together() -> None:
+    texts = [(b"tEXt", b"Comment\0" + bytes(1000))] * 101
+    assert refusal(png_with(*texts), allowing(max_text="100KB")).reason == Reason.TOO_MUCH_TEXT
+    assert header_of(png_with(*texts[:99]), allowing(max_text="100KB")).width == 240
+
+
+def test_a_text_that_cannot_be_unpacked_is_no_reason_to_refuse_a_picture() -> None:
+    assert header_of(png_with((b"zTXt", b"Comment\0\0no zlib data"))).width == 240
+
+
+LIMITED = {
+    "max_bytes": (allowing(max_bytes="500B"), images.image_bytes("png"), Reason.TOO_MANY_BYTES, "500"),
+    "max_pixels": (allowing(max_pixels=9599), images.image_bytes("png"), Reason.TOO_MANY_PIXELS, "38400"),
+    "max_memory": (allowing(max_memory="10MB"), images.webp_bomb(1000, 1000), Reason.TOO_MUCH_MEMORY, "12000000"),
+    "max_frames": (allowing(max_frames=2), images.gif_of(9), Reason.TOO_MANY_FRAMES, "3"),
+    "max_scans": (allowing(max_scans=20), images.jpeg_with_scans(30), Reason.TOO_MANY_SCANS, "21"),
+    "max_text": (allowing(max_text="1MB"), png_with(TEXTS["packed"]), Reason.TOO_MUCH_TEXT, "1000001"),
+}
+
+
+@pytest.mark.parametrize("key", LIMITED)
+def test_a_limit_names_the_figure_what_is_allowed_and_its_key(key: str) -> None:
+    limits, content, reason, figure = LIMITED[key]
+    allowed = getattr(limits, key, None) or getattr(limits, f"{key}_bytes")
+    found = refusal(content, limits)
+    assert found.reason == reason
+    assert f" {figure} " in found.message
+    assert f" {allowed} " in found.message
+    assert f"raise limits.{key}" in found.hint
+
+
+@pytest.mark.parametrize("kind", images.FORMATS)
+def test_a_format_that_is_not_wanted_never_reaches_a_decoder(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, others = images.image_bytes(kind), [other for other in images.FORMATS if other != kind]
+    assert header_of(content, allowing(formats=[kind])).format == kind
+    monkeypatch.setattr(Image, "open", lambda *_args, **_kwargs: pytest.fail("a decoder was asked"))
+    found = refusal(content, allowing(formats=others))
+    assert found.reason == Reason.UNSUPPORTED_FORMAT
+    assert kind in found.message
+    assert "limits.formats" in found.message
 
 
 def test_a_jpeg_of_endless_segments_or_padding_is_refused_quickly() -> None:
