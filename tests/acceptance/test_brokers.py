@@ -176,6 +176,7 @@ def test_a_second_watcher_stands_by_and_takes_over_when_the_first_is_killed(
     names = list(content)
     drop_all(thumbdrop, {name: content[name] for name in names[:10]})
     thumbdrop.wait_done(10)
+    assert inbox_status(thumbdrop)["watcher"].endswith(f" pid {first.process.pid}")
 
     signal_all(worker, signal.SIGSTOP)
     drop_all(thumbdrop, {name: content[name] for name in names[10:15]})
@@ -184,12 +185,24 @@ def test_a_second_watcher_stands_by_and_takes_over_when_the_first_is_killed(
     first.process.kill()
     drop_all(thumbdrop, {name: content[name] for name in names[15:]})
     second.wait_for("inbox.held ", seconds=30)
+    wait_until(lambda: inbox_status(thumbdrop)["watcher"].endswith(f" pid {second.process.pid}"), "status tells who")
+    assert why(thumbdrop, names[-1])["state"] in {"due", "in_flight"}
     signal_all(worker, signal.SIGCONT)
 
     thumbdrop.wait_done(20)
     assert_complete(thumbdrop, content)
     wait_until(lambda: in_flight(redis) == 0, "nothing is in flight")
     assert outcomes(redis) == {"done": 20}, "nothing was done twice"
+    assert thumbdrop.command("status", "--json").json["problems"] == []
+    assert why(thumbdrop, names[-1])["state"] == "done"
+
+
+def inbox_status(thumbdrop: Thumbdrop) -> dict[str, Any]:
+    return dict(thumbdrop.command("status", "--json").json["inboxes"][0])
+
+
+def why(thumbdrop: Thumbdrop, name: str) -> dict[str, Any]:
+    return dict(thumbdrop.command("why", os.fsencode(f"inbox/{name}"), "--json").json)
 
 
 def in_flight(redis: RedisServer) -> int:

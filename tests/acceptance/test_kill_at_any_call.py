@@ -79,10 +79,21 @@ def kill_some(thumbdrop: Thumbdrop, kills: list[Kill], photos: dict[str, bytes])
 
     wait_until(all_tried, "each was done or its child was killed", RETRIED_SECONDS)
     assert_whole(thumbdrop, photos)
+    assert_told(thumbdrop)
     thumbdrop.wait_done(len(photos), seconds=RETRIED_SECONDS)
     for _, one in traced:
         one.detach()
     return {kill for kill, one in traced if "killed by SIGKILL" in one.text}
+
+
+def assert_told(thumbdrop: Thumbdrop) -> None:
+    """What has lost its child waits for another one or is with it already, by what `why` says; perhaps it is done by now."""
+    for name in thumbdrop.standing()[:1]:
+        story = thumbdrop.command("why", f"inbox/{name}", "--json").json
+        assert story["state"] in {"retrying", "in_flight", "due", "done"}, story
+        if story["state"] == "retrying":
+            assert (story["reason"], story["attempts"]) == ("lost_worker", 1)
+            assert "SIGKILL" in story["story"][0]
 
 
 def assert_whole(thumbdrop: Thumbdrop, photos: Mapping[str, bytes]) -> None:
@@ -126,6 +137,7 @@ def test_a_child_killed_at_any_rename_link_or_unlink_of_an_ingest_leaves_it_whol
     assert "reason=lost_worker" in thumbdrop.running[0].text
     status = thumbdrop.command("status", "--json").json
     assert (status["problems"], status["inboxes"][0]["put_off"]) == ([], [])
+    assert thumbdrop.command("why", f"inbox/{list(photos)[-1]}", "--json").json["state"] == "done"
 
 
 @pytest.mark.slow

@@ -293,7 +293,11 @@ def test_two_hosts_that_see_other_inodes_and_times_finish_every_file_between_the
                 done = host.running[0].text.count("image.done")
                 assert done > 0, "one host did it all"
             assert _put_off(hosts) == {}, "no file was sent round"
-            assert local.command("status", "--json").json["counts"] == {"done": len(content)}
+            told = local.command("status", "--json").json
+            assert (told["counts"], told["problems"]) == ({"done": len(content)}, [])
+            for name, inbox in (("local", sftp_server.inbox), ("mounted", point)):
+                said = hosts[name].command("why", str(inbox / "0.jpg"), "--json")
+                assert said.json["state"] == "done", "each host knows it by its own path"
         finally:
             for host in hosts.values():
                 host.kill_everything()

@@ -44,6 +44,10 @@ def problems(thumbdrop: Thumbdrop) -> list[str]:
     return list(thumbdrop.command("status", "--json").json["problems"])
 
 
+def why(thumbdrop: Thumbdrop, name: str) -> dict[str, Any]:
+    return dict(thumbdrop.command("why", f"inbox/{name}", "--json").json)
+
+
 def outcomes(redis: RedisServer) -> dict[str, int]:
     with redis.client(1) as client:
         found: Any = client.hgetall("thumbdrop:counts")
@@ -73,7 +77,7 @@ def test_what_a_wipe_of_redis_took_is_made_good_within_two_rescans(
     worker.wait_for("reason=truncated", seconds=2 * RESCAN_SECONDS)
     wait_until(lambda: "uncategorized/queued" in thumbdrop.manifests(), "it is done", 2 * RESCAN_SECONDS)
     assert time.monotonic() - began_at < 2 * RESCAN_SECONDS
-    story = thumbdrop.command("why", "inbox/cut off.jpg", "--json").json
+    story = why(thumbdrop, "cut off.jpg")
     assert (story["state"], story["reason"], story["tries"]) == ("retrying", "truncated", 1)
     wait_until(lambda: problems(thumbdrop) == [], "status has nothing to say", 20)
 
@@ -92,15 +96,22 @@ def test_everything_is_done_although_the_embedded_redis_loses_its_files_in_mid_w
     content = photos(30)
     drop_all(thumbdrop, content)
     wait_until(lambda: len(thumbdrop.manifests()) >= 3, "some are done", 20)
+    up.process.send_signal(signal.SIGSTOP)  # else Redis is back before anybody can ask
     shutil.rmtree(thumbdrop.library / ".thumbdrop" / "redis")
     os.kill(thumbdrop.pid("redis"), signal.SIGKILL)
     drop_all(thumbdrop, more := photos(10, first=30))
+    assert any("the embedded Redis does not answer" in problem for problem in problems(thumbdrop))
+    story = why(thumbdrop, list(more)[-1])
+    assert story["state"] == "due"
+    assert "the result store does not answer" in story["story"][-1]
     assert len(thumbdrop.manifests()) < 40
+    up.process.send_signal(signal.SIGCONT)
 
     thumbdrop.wait_done(40)
     assert_complete(thumbdrop, content | more)
     assert "redis was killed by SIGKILL; starting it again" in up.text
     wait_until(lambda: problems(thumbdrop) == [], "status has nothing to say", 20)
+    assert why(thumbdrop, list(more)[-1])["state"] == "done"
 
 
 @pytest.mark.slow
@@ -121,8 +132,7 @@ def test_everything_is_done_although_rabbitmq_is_killed_in_mid_work_and_away_for
     found = wait_until(lambda: [p for p in problems(thumbdrop) if p.startswith("broker: ")], "status names it", 20)
     assert len(found) == 1
     assert len(thumbdrop.manifests()) < 25
-    story = thumbdrop.command("why", "inbox/" + thumbdrop.standing()[-1], "--json").json
-    assert story["state"] in ("due", "in_flight")
+    assert why(thumbdrop, thumbdrop.standing()[-1])["state"] in ("due", "in_flight")
     rabbitmq.start_again()
 
     thumbdrop.wait_done(25, seconds=90)
