@@ -1,8 +1,9 @@
 """Log lines for the operator at three in the morning: `image.quarantined path=a/b.jpg reason=corrupt`, one event a line.
 
 On top of the standard `logging`, because Celery, kombu and others log through it too; what they say becomes one safe
-line as well. Names from files are escaped: no control character reaches a terminal or a log raw. What a reader would
-get wrong: JOURNAL_STREAM alone proves nothing, a child inherits it together with another stderr (systemd.exec(5)).
+line as well. Names from files are escaped: no control character reaches a terminal or a log raw. Under systemd every
+event goes to the journal with its fields (config/journal.py). What a reader would get wrong: JOURNAL_STREAM alone proves
+nothing, a child inherits it together with another stderr (systemd.exec(5)).
 """
 
 import logging
@@ -15,9 +16,11 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from config.addresses import without_passwords
+from config.journal import ADDRESS, Journal, field_name
 
 # The prefixes of sd-daemon(3).
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+_IDENTIFIER = "thumbdrop"  # `journalctl -t thumbdrop`, whichever program of ours it was
 # They turn the direction of what follows: "gpj.exe" reads "exe.jpg" (Unicode TR 36, 2.10).
 _BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _SHORT_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -96,7 +99,8 @@ class EventLogger:
     def _log(self, level: int, event: str, fields: Mapping[str, Any], *, with_traceback: bool = False) -> None:
         if self._logger.isEnabledFor(level):
             # The whole line is the message, so that other formatters (Celery's, pytest's) show the fields too.
-            self._logger.log(level, event_line(event, fields), exc_info=with_traceback, extra={"is_event": True})
+            told = {"is_event": True, "event": event, "fields": fields}
+            self._logger.log(level, event_line(event, fields), exc_info=with_traceback, extra=told)
 
 
 def get_logger(name: str) -> EventLogger:
@@ -113,18 +117,21 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Every line gets the priority (journald cuts at newlines), or the first one the time and level."""
-        lines = [self._first_line(record), *self._traceback(record)]
+        lines = self.lines(record)
         if self._is_journal:
             priority = f"<{_PRIORITIES.get(record.levelno, 6)}>"
             return "\n".join(priority + line for line in lines)
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         return "\n".join([f"{when} {record.levelname.lower()} {lines[0]}", *lines[1:]])
 
+    def lines(self, record: logging.LogRecord) -> list[str]:
+        """The event, and below it the lines of its traceback."""
+        return [self._first_line(record), *self._traceback(record)]
+
     def _first_line(self, record: logging.LogRecord) -> str:
-        message = without_passwords(_message(record))
         if getattr(record, "is_event", False):
-            return printable(message)
-        return event_line("message.logged", {"logger": record.name, "text": message.strip()})
+            return printable(without_passwords(_message(record)))
+        return event_line(*_event_of(record))
 
     def _traceback(self, record: logging.LogRecord) -> list[str]:
         parts = [self.formatException(record.exc_info)] if record.exc_info and record.exc_info[0] else []
@@ -140,14 +147,62 @@ def _message(record: logging.LogRecord) -> str:
         return f"{record.msg!r} {record.args!r}"
 
 
-def configure(level: str = "INFO", stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
-    """Send every log line of this process, and Python's warnings, to `stream` (stderr); may be called again."""
+def _event_of(record: logging.LogRecord) -> tuple[str, Mapping[str, Any]]:
+    """An event and its fields, as a module of ours said them or as they are made of what a library said."""
+    if getattr(record, "is_event", False):
+        return record.__dict__["event"], record.__dict__["fields"]
+    return "message.logged", {"logger": record.name, "text": without_passwords(_message(record)).strip()}
+
+
+class JournalHandler(logging.StreamHandler[TextIO]):
+    """Sends each record to the journal as one entry with all its fields; to the stream when the journal takes none."""
+
+    def __init__(self, stream: TextIO, address: str) -> None:
+        super().__init__(stream)
+        self._journal = Journal(address)
+        self._lines = LineFormatter(is_journal=True)
+        self.setFormatter(self._lines)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send it; every value is escaped like the line, so that it stays text in every form of output."""
+        event, fields = _event_of(record)
+        entry = {
+            "MESSAGE": "\n".join(self._lines.lines(record)),
+            "PRIORITY": str(_PRIORITIES.get(record.levelno, 6)),
+            "SYSLOG_IDENTIFIER": _IDENTIFIER,
+            field_name("event"): event,
+        }
+        entry |= {field_name(key): printable(without_passwords(_text(value))) for key, value in fields.items()}
+        if not self._journal.send(entry):
+            super().emit(record)
+
+    def close(self) -> None:
+        """Give the socket back; the stream is not ours."""
+        self._journal.close()
+        super().close()
+
+
+def configure(
+    level: str = "INFO",
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+    journal: str = ADDRESS,
+) -> None:
+    """Send every log line of this process, and Python's warnings, to `stream` (stderr); may be called again.
+
+    Where the stream is the one that systemd connected to its journal, they go to the socket `journal` instead.
+    """
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(LineFormatter(is_journal=_is_journal(stream, environ)))
+    if _is_journal(stream, environ):
+        handler: logging.StreamHandler[TextIO] = JournalHandler(stream, journal)
+    else:
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(LineFormatter(is_journal=False))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
+        if isinstance(old, JournalHandler):
+            old.close()
     root.addHandler(handler)
     root.setLevel(level)
     logging.captureWarnings(capture=True)

@@ -17,6 +17,7 @@ def logging_as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    configure()  # whoever speaks to a journal gives its socket back
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -170,10 +171,11 @@ def test_configuring_again_does_not_double_the_lines() -> None:
     assert stream.getvalue().count("it.happened") == 1
 
 
-def test_the_journal_gets_priorities_on_every_line_and_no_time(tmp_path: Path) -> None:
+def test_a_journal_that_takes_no_fields_gets_lines_with_priorities_and_no_time(tmp_path: Path) -> None:
     with (tmp_path / "journal").open("w+") as stream:
         stat = os.fstat(stream.fileno())
-        configure("DEBUG", stream, {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"})
+        away = str(tmp_path / "no-such-socket")
+        configure("DEBUG", stream, {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"}, away)
         log = get_logger("x")
         log.debug("a.b")
         log.info("a.b")
