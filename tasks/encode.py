@@ -20,8 +20,10 @@ _MODES: dict[OutputFormat, tuple[str, ...]] = {
 }
 
 
-def encode(image: Image.Image, wanted: WantedSize, background: tuple[int, int, int]) -> bytes:
+def encode(image: Image.Image, wanted: WantedSize, background: tuple[int, int, int], exif: bytes = b"") -> bytes:
     """Encode an image of mode L, RGB or RGBA; alpha is laid on `background` where the format has none.
+
+    `exif` is what `tasks.exif.credits_only` made, the only metadata that is ever written.
 
     The same pixels give the same bytes with the same versions of Pillow and its codecs, on any number of cores. Raises
     what Pillow raises: that is our fault (a box larger than the format allows), never the file's.
@@ -33,17 +35,29 @@ def encode(image: Image.Image, wanted: WantedSize, background: tuple[int, int, i
     fresh = Image.new(image.mode, image.size)
     fresh.paste(image)
     content = BytesIO()
-    fresh.save(content, format=wanted.format, **_options(wanted))
+    kept = {"exif": exif} if exif else {}
+    fresh.save(content, format=wanted.format, **_options(wanted), **kept)
     return content.getvalue()
 
 
 def _options(wanted: WantedSize) -> dict[str, Any]:
     """The encoder's settings; every one that changes bytes is named, so that a new default of Pillow's changes none."""
     if wanted.format == "jpeg":
-        return {"quality": wanted.quality, "subsampling": "4:2:0", "optimize": False, "progressive": False}
+        return {
+            "quality": wanted.quality,
+            "subsampling": wanted.subsampling,
+            "optimize": False,
+            "progressive": wanted.progressive,
+        }
     if wanted.format == "webp":
         return {"quality": wanted.quality, "method": 4, "lossless": False, "exact": False}
     if wanted.format == "avif":
         # Speed 8 takes a third of the time of 6; the bytes depend on the number of threads.
-        return {"quality": wanted.quality, "speed": 8, "max_threads": 1, "range": "full"}
+        return {
+            "quality": wanted.quality,
+            "subsampling": wanted.subsampling,
+            "speed": 8,
+            "max_threads": 1,
+            "range": "full",
+        }
     return {"compress_level": 6, "optimize": False}  # lossless: quality says nothing here

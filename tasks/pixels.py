@@ -20,7 +20,7 @@ from tasks.colour import normalise, to_srgb, without_idle_alpha
 from tasks.containers import looks_truncated
 from tasks.encode import encode
 from tasks.errors import InputError, Reason, TruncatedError
-from tasks.exif import ExifFacts, read_exif
+from tasks.exif import ExifFacts, credits_only, read_exif
 from tasks.facts import ImageFacts
 from tasks.geometry import Size, centred, final_size, stored, whole_size
 from tasks.header import Header
@@ -93,9 +93,10 @@ def render(file: BinaryIO, header: Header, recipe: Recipe) -> Rendered:
             header.frames,
             damaged=bool(decoded.damage),
         )
+        kept = credits_only(decoded.exif) if "copyright" in recipe.keep else b""
         base, damage = _upright_base(decoded, _largest_whole(decoded.full, recipe)), decoded.damage
         del decoded  # the large picture goes before the small ones are made
-        made = dict(_cut(base, (facts.width, facts.height), recipe))
+        made = dict(_cut(base, (facts.width, facts.height), recipe, kept))
     except MemoryError as error:
         raise InputError(
             Reason.TOO_MUCH_MEMORY, "resizing this image takes more memory than a worker may use"
@@ -161,11 +162,11 @@ def _upright_base(decoded: _Decoded, size: Size) -> Image.Image:
     return base.transpose(_TURNS[orientation]) if orientation in _TURNS else base
 
 
-def _cut(base: Image.Image, full: Size, recipe: Recipe) -> Iterator[tuple[WantedSize, Rendition]]:
+def _cut(base: Image.Image, full: Size, recipe: Recipe, kept: bytes) -> Iterator[tuple[WantedSize, Rendition]]:
     """Make the sizes, largest first, each from the whole picture of the one before."""
     whole = base
     for wanted in sorted(recipe.sizes, key=lambda size: whole_size(full, size), reverse=True):
         whole = shrink(whole, whole_size(full, wanted))
         final = final_size(full, wanted)
         picture = whole if final == whole.size else whole.crop(centred(whole.size, final))
-        yield wanted, Rendition(wanted, *final, encode(picture, wanted, recipe.background))
+        yield wanted, Rendition(wanted, *final, encode(picture, wanted, recipe.background, kept))

@@ -9,26 +9,33 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from config.settings import ThumbnailSettings
+from config.settings import SizeSettings, ThumbnailSettings
 
 # Raise it whenever the engine makes other bytes from the same input: what was made by an older one is then remade.
-ENGINE = 1
+ENGINE = 2
 
 Fit = Literal["contain", "cover"]
 OutputFormat = Literal["jpeg", "webp", "avif", "png"]
+Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
+Kept = Literal["copyright"]
 
 _SUFFIXES: dict[OutputFormat, str] = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "png": "png"}
 
 
 @dataclass(frozen=True, slots=True)
 class WantedSize:
-    """One wanted thumbnail; `width` and `height` are the box in pixels that it is fitted into, `quality` is 1 to 100."""
+    """One wanted thumbnail; `width` and `height` are the box in pixels that it is fitted into, `quality` is 1 to 100.
+
+    `subsampling` counts for JPEG and AVIF (lossy WebP is always 4:2:0), `progressive` for JPEG.
+    """
 
     width: int
     height: int
     fit: Fit
     format: OutputFormat
     quality: int
+    subsampling: Subsampling = "4:2:0"
+    progressive: bool = False
 
     @property
     def label(self) -> str:
@@ -43,23 +50,37 @@ class WantedSize:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Every wanted thumbnail, in the order of the settings; `background` is (red, green, blue), 0 to 255 each."""
+    """Every wanted thumbnail, in the order of the settings.
+
+    `background` is (red, green, blue), 0 to 255 each; `keep` names what thumbnails keep of the original's metadata.
+    """
 
     sizes: tuple[WantedSize, ...]
     background: tuple[int, int, int]
+    keep: tuple[Kept, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """16 hex characters that change exactly when the bytes of any thumbnail may: sizes in another order do not."""
         wanted = sorted(json.dumps(asdict(size), sort_keys=True) for size in self.sizes)
-        return hashlib.sha256(json.dumps([ENGINE, wanted, self.background]).encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            json.dumps([ENGINE, wanted, self.background, sorted(set(self.keep))]).encode()
+        ).hexdigest()[:16]
 
 
 def recipe_from(settings: ThumbnailSettings) -> Recipe:
-    """Fill in the section's format and quality where a size has none of its own."""
-    sizes = tuple(
-        WantedSize(*size.box, size.fit, size.format or settings.format, size.quality or settings.quality)
-        for size in settings.sizes
-    )
+    """Fill in what the section says where a size says nothing of its own."""
     red, green, blue = bytes.fromhex(settings.background.removeprefix("#"))
-    return Recipe(sizes, (red, green, blue))
+    return Recipe(tuple(_wanted(size, settings) for size in settings.sizes), (red, green, blue), settings.keep)
+
+
+def _wanted(size: SizeSettings, section: ThumbnailSettings) -> WantedSize:
+    progressive = section.progressive if size.progressive is None else size.progressive
+    return WantedSize(
+        *size.box,
+        size.fit,
+        size.format or section.format,
+        size.quality or section.quality,
+        size.subsampling or section.subsampling,
+        progressive,
+    )

@@ -1,6 +1,7 @@
 import pytest
+from PIL import Image
 
-from tasks.exif import camera_name, taken_at, valid_orientation
+from tasks.exif import ExifFacts, camera_name, credits_only, taken_at, valid_orientation
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,13 @@ def test_a_time_is_read_or_counts_as_absent(value: object, taken: str | None) ->
 def test_any_other_orientation_means_upright(value: object) -> None:
     assert valid_orientation(value) == 1
     assert [valid_orientation(number) for number in range(1, 9)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_credits_are_written_anew_and_nothing_else() -> None:
+    tags = Image.Exif()
+    tags.load(credits_only(ExifFacts(6, "2024-05-06T07:08:09", "Canon", artist="Zoé", copyright="(c)")))
+    assert {tag: str(text).encode("latin-1").decode().strip() for tag, text in tags.items()} == {
+        315: "Zoé",
+        33432: "(c)",
+    }
+    assert credits_only(ExifFacts(6, "2024-05-06T07:08:09", "Canon")) == b""

@@ -18,6 +18,14 @@ def test_a_size_may_have_its_own_fit_format_and_quality() -> None:
     assert recipe.sizes[0].suffix == "webp"
 
 
+def test_a_size_without_its_own_subsampling_and_progression_takes_the_sections() -> None:
+    plain, own = (SizeSettings.model_validate(size) for size in ("9x9", {"size": "8x8", "progressive": False}))
+    section = ThumbnailSettings(sizes=(plain, own), subsampling="4:4:4", progressive=True, keep=("copyright",))
+    recipe = recipe_from(section)
+    assert [(size.subsampling, size.progressive) for size in recipe.sizes] == [("4:4:4", True), ("4:4:4", False)]
+    assert recipe.keep == ("copyright",)
+
+
 def test_the_fingerprint_changes_with_everything_that_changes_bytes() -> None:
     size = WantedSize(100, 100, "contain", "jpeg", 80)
     others = (
@@ -27,6 +35,9 @@ def test_the_fingerprint_changes_with_everything_that_changes_bytes() -> None:
         Recipe((WantedSize(100, 100, "cover", "jpeg", 80),), (255, 255, 255)),
         Recipe((WantedSize(100, 100, "contain", "webp", 80),), (255, 255, 255)),
         Recipe((WantedSize(100, 100, "contain", "jpeg", 81),), (255, 255, 255)),
+        Recipe((WantedSize(100, 100, "contain", "jpeg", 80, "4:4:4"),), (255, 255, 255)),
+        Recipe((WantedSize(100, 100, "contain", "jpeg", 80, "4:2:0", progressive=True),), (255, 255, 255)),
+        Recipe((size,), (255, 255, 255), ("copyright",)),
         Recipe((size, WantedSize(50, 50, "contain", "jpeg", 80)), (255, 255, 255)),
     )
     prints = {recipe.fingerprint for recipe in (Recipe((size,), (255, 255, 255)), *others)}
@@ -41,4 +52,4 @@ def test_the_fingerprint_does_not_change_with_the_order_of_sizes() -> None:
 
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
     # A changed value makes every installation remake every thumbnail: only a new ENGINE may do that.
-    assert recipe_from(ThumbnailSettings()).fingerprint == "5b12c92bc7ee056a"
+    assert recipe_from(ThumbnailSettings()).fingerprint == "3e514870881bef1f"
