@@ -12,7 +12,7 @@ from config.urls import broker_url, connect, is_embedded, results_url
 from watcher.asking import explain
 from watcher.embedded import OLDEST_VERSION, EmbeddedError, EmbeddedRedis, find_server, server_version
 from watcher.finding import Finding
-from watcher.status import reach_broker
+from watcher.status_questions import reach_broker
 from watcher.wording import roughly
 
 _SECONDS = 3.0

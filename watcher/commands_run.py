@@ -135,7 +135,7 @@ def scan(*, wait: bool, config: Path | None) -> None:
     from watcher.asking import ask, explain
     from watcher.progress import shown_progress
     from watcher.scan import scan_once
-    from watcher.status import reach_broker
+    from watcher.status_questions import reach_broker
     from watcher.wording import counted
 
     settings = load_settings(config).settings

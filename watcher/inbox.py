@@ -290,6 +290,7 @@ class Inbox:
                 "files": rescan.files,
             },
             "waiting": self._looks.pending.counts() | {"ready": self._looks.ready},
+            "waiting_has_more": self._walks.rescan.running and (finished is None or self._looks.ready > 0),
             "ignored": self._walks.ignored,
             "unreadable": list(self._walks.unreadable),
             "missed_events": self._looks.hearing.missed,

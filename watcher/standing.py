@@ -2,6 +2,7 @@
 
 What a reader would get wrong: a network mount is not even looked at, because that may hang and then nobody could end this
 command, and an inbox whose files stay there when they are done is not walked; for both the watcher's own words count.
+Where the time ends before the walk does, what was counted until then is told, and that there are more.
 """
 
 import os
@@ -21,10 +22,12 @@ _ENTRIES_AT_ONCE = 1000
 class Standing:
     """The candidates in an inbox, and the Unix time at which the longest waiting one last changed.
 
-    `files` is None where they were not, or not all, counted; `offline_why` is "" for an inbox that can be read.
+    `files` is None where they were not counted; with `has_more` there are at least so many, and `oldest_at` is that of
+    those. `offline_why` is "" for an inbox that can be read.
     """
 
     files: int | None = None
+    has_more: bool = False
     oldest_at: float | None = None
     offline_why: str = ""
 
@@ -46,10 +49,8 @@ def count_standing(inbox: InboxSettings, seconds: float) -> Standing:
 def _walked(root: str, names: Names, deadline: float) -> Standing:
     files, oldest_ns = 0, None
     with Walk(root, names) as walk:
-        while not walk.finished:
-            if time.monotonic() > deadline:
-                return Standing()
+        while not walk.finished and time.monotonic() < deadline:
             seen = walk.pull(_ENTRIES_AT_ONCE, 0.1)
             files += len(seen)
             oldest_ns = min([oldest_ns or time.time_ns(), *(one.ctime_ns for one in seen)]) if seen else oldest_ns
-    return Standing(files, None if oldest_ns is None else oldest_ns / 1e9)
+        return Standing(files, not walk.finished, None if oldest_ns is None else oldest_ns / 1e9)

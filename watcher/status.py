@@ -13,20 +13,16 @@ from typing import Any
 from config.addresses import masked
 from config.mounts import network_mount_of
 from config.settings import InboxSettings, Settings
-from config.urls import broker_url, connect, is_embedded, results_url
-from tasks.app import make_publisher
+from config.urls import broker_url, is_embedded, results_url
 from tasks.errors import Reason
-from tasks.leases import Leases, Record
-from tasks.quarantine import Quarantine
+from tasks.leases import Record
 from watcher.asking import Answer, ask_all
 from watcher.standing import Standing, count_standing
+from watcher.status_questions import StoreFacts, count_quarantined, ping_workers, reach_broker, read_store
 from watcher.wording import counted
 
 TOTAL_SECONDS = 3.0
-_STORE_SECONDS = 2.0
-_WORKER_REPLY_SECONDS = 1.0
 _WALK_SECONDS = 2.0
-_BROKER_SECONDS = 2
 # What somebody has to do something about; the other reasons (truncated, an I/O error) mend themselves or are quarantined.
 _CALL_FOR_HELP = {Reason.PERMISSION, Reason.NO_SPACE, Reason.READ_ONLY, Reason.TOO_MANY_OPEN_FILES}
 _MAX_EXAMPLES = 3
@@ -51,7 +47,8 @@ class InboxStatus:
     """How one inbox does.
 
     `state` is "watching", "standby" (another watcher holds it), "offline" or "unwatched". `waiting` counts the files
-    that stand there complete or not, None when nobody knows; times are Unix times.
+    that stand there complete or not, done ones left out; None when nobody knows, and at least so many when
+    `waiting_has_more`. Times are Unix times.
     """
 
     name: str
@@ -62,6 +59,7 @@ class InboxStatus:
     why: str = ""
     offline_why: str = ""
     waiting: int | None = None
+    waiting_has_more: bool = False
     oldest_waiting_at: float | None = None
     published: int = 0
     working: int = 0
@@ -94,19 +92,6 @@ class Status:
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON primitives."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreFacts:
-    """What the result store holds about all inboxes, read in one visit."""
-
-    reports: dict[str, dict[str, Any]]
-    flights: dict[str, dict[str, str]]
-    records: dict[str, list[Record]]
-    counts: dict[str, int]
-    paused: dict[str, str] | None
-    beat: dict[str, float]
-    refusal: str = ""  # why the store takes nothing, although it answers
 
 
 def look_at_everything(settings: Settings, seconds: float = TOTAL_SECONDS) -> Status:
@@ -169,15 +154,18 @@ def _inbox_status(inbox: InboxSettings, store: StoreFacts | None, standing: Answ
     if store:
         flight = list(store.flights.get(inbox.name, {}).values())
         told = _from_report(told, store.reports.get(inbox.name, {}))
+    put_off = store.records.get(inbox.name, []) if store else []
     seen = standing.value or Standing(offline_why=standing.error)
+    if seen.files is not None:
+        told = replace(told, waiting=seen.files, waiting_has_more=seen.has_more, oldest_waiting_at=seen.oldest_at)
+    elif told.waiting is not None:  # the watcher's table, which those that it has handed on have left
+        told = replace(told, waiting=told.waiting + len(flight) + len(put_off))
     return replace(
         told,
         offline_why=told.offline_why or seen.offline_why,
-        waiting=told.waiting if seen.files is None else seen.files,
-        oldest_waiting_at=told.oldest_waiting_at if seen.files is None else seen.oldest_at,
         published=flight.count("published"),
         working=flight.count("working"),
-        put_off=_by_reason(store.records.get(inbox.name, [])) if store else (),
+        put_off=_by_reason(put_off),
     )
 
 
@@ -193,7 +181,7 @@ def _from_report(told: InboxStatus, report: dict[str, Any]) -> InboxStatus:
         why=str(report.get("why", "")),
         offline_why="" if is_online else str(report.get("offline_why") or "offline"),
         waiting=sum((report.get("waiting") or {}).values()),
-        oldest_waiting_at=report.get("oldest_waiting_at"),
+        waiting_has_more=bool(report.get("waiting_has_more")),
         ignored=dict(report.get("ignored") or {}),
         scan=dict(report.get("scan") or {}),
         watches=report.get("watches"),
@@ -229,40 +217,3 @@ def _summary(reason: str, records: list[Record]) -> Waiting:
     times = [record.not_before for record in records if record.not_before is not None]
     examples = dict.fromkeys(record.message for record in records if record.message)
     return Waiting(reason, len(records), min(times, default=None), tuple(examples)[:_MAX_EXAMPLES])
-
-
-# -- the questions; each may fail or hang, watcher/asking.py bounds them
-
-
-def read_store(settings: Settings) -> StoreFacts:
-    """Read everything from the result store. Raises RedisError."""
-    names = [inbox.name for inbox in settings.inbox]
-    with connect(results_url(settings), _STORE_SECONDS) as redis:
-        leases = Leases(redis, settings.limits.task_time_seconds)
-        return StoreFacts(
-            reports=leases.reports(names),
-            flights={name: leases.in_flight(name) for name in names},
-            records={name: leases.waiting(name) for name in names},
-            counts=leases.counts(),
-            paused=leases.paused(),
-            beat=leases.jobs(),
-            refusal=leases.refusal(),
-        )
-
-
-def reach_broker(settings: Settings) -> None:
-    """Connect to the broker and log in. Raises what kombu raises."""
-    with make_publisher(settings).connection_for_write() as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=_BROKER_SECONDS)
-
-
-def ping_workers(settings: Settings) -> list[str]:
-    """Ask through the broker which workers are alive; their names."""
-    reach_broker(settings)  # fails at once where the question below would try for long
-    replies = make_publisher(settings).control.ping(timeout=_WORKER_REPLY_SECONDS) or []
-    return [name for reply in replies for name in reply]
-
-
-def count_quarantined(settings: Settings) -> int:
-    """Count the files in quarantine."""
-    return sum(1 for _ in Quarantine(settings).entries())

@@ -69,8 +69,11 @@ def _inbox(inbox: InboxStatus, now: float) -> Iterator[tuple[str, str, bool]]:
 def _waiting(inbox: InboxStatus, now: float) -> str:
     if inbox.waiting is None:
         return "unknown"
-    age = "" if inbox.oldest_waiting_at is None else f", the oldest for {roughly(now - inbox.oldest_waiting_at)}"
-    return f"{counted(inbox.waiting, 'file')}{age}"
+    at_least = "at least " if inbox.waiting_has_more else ""
+    if inbox.oldest_waiting_at is None:
+        return f"{at_least}{counted(inbox.waiting, 'file')}"
+    age = f"the oldest for {at_least}{roughly(now - inbox.oldest_waiting_at)}"
+    return f"{at_least}{counted(inbox.waiting, 'file')}, {age}"
 
 
 def _scan(inbox: InboxStatus, now: float) -> Iterator[tuple[str, str, bool]]:

@@ -14,6 +14,7 @@ from servers import RedisServer
 from tasks.errors import BlockedError, TransientError, TruncatedError
 from tasks.leases import Leases
 from tasks.messages import Arrival
+from watcher.standing import count_standing
 from watcher.status import Status, look_at_everything
 
 ARRIVAL = Arrival("photos", "a/b.jpg", 10, 5)
@@ -64,6 +65,16 @@ def test_files_that_stay_when_they_are_done_are_not_counted_as_waiting(settings:
     (tmp_path / "inbox" / "a.jpg").write_text("x")
     (inbox,) = look_at_everything(kept).inboxes
     assert inbox.waiting is None
+
+
+def test_a_count_that_takes_too_long_tells_how_far_it_came(settings: Settings) -> None:
+    for number in range(3_000):
+        (settings.inbox[0].path / f"{number}.jpg").touch()
+    whole, begun = count_standing(settings.inbox[0], 30.0), count_standing(settings.inbox[0], 0.001)
+    assert (whole.files, whole.has_more) == (3_000, False)
+    assert begun.has_more
+    assert begun.files is not None
+    assert begun.files < 3_000
 
 
 def test_what_redis_knows_is_told(settings: Settings, leases: Leases) -> None:

@@ -9,7 +9,8 @@ from config.settings import Settings
 from tasks.leases import Record
 from watcher.asking import Answer
 from watcher.standing import Standing
-from watcher.status import Status, StoreFacts, put_together
+from watcher.status import Status, put_together
+from watcher.status_questions import StoreFacts
 from watcher.status_text import status_lines
 
 NOW = 1_700_000_000.0
@@ -35,7 +36,6 @@ REPORT = {
     "missed_events": 0,
     "in_flight": 2,
     "troubles": [],
-    "oldest_waiting_at": NOW - 90,
     "broker": "ok",
     "at": NOW,
 }
@@ -94,7 +94,17 @@ def test_everything_the_contract_promises_is_told() -> None:
 
 def test_an_inbox_that_could_not_be_counted_shows_the_watcher_s_number() -> None:
     (inbox,) = status(None, **{"inbox photos": Answer(Standing())}).inboxes
-    assert (inbox.waiting, inbox.oldest_waiting_at) == (2, NOW - 90)
+    assert (inbox.waiting, inbox.waiting_has_more) == (6, False), "2 in its table, 2 in flight, 2 put off"
+
+
+def test_what_could_not_be_counted_to_the_end_is_told_so() -> None:
+    found = status(None, **{"inbox photos": Answer(Standing(files=7000, has_more=True, oldest_at=NOW - 60))})
+    assert "waiting at least 7000 files, the oldest for at least 1 min" in text(found)
+    assert found.as_json()["inboxes"][0]["waiting_has_more"] is True
+    found = status(
+        REPORT | {"waiting": {"ready": 64}, "waiting_has_more": True}, **{"inbox photos": Answer(Standing())}
+    )
+    assert "waiting at least 68 files\n" in text(found)
 
 
 @pytest.mark.parametrize(
