@@ -6,6 +6,7 @@ with all its hard links and open handles, so what goes into the archive is renam
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -97,77 +98,98 @@ class Archive:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
 
+    def place_for(self, slot: str, source: Source) -> str:
+        """Where the original is to stand: where its very bytes stand already, else under the best free name."""
+        names = original_names(slot, source)
+        with self._tree.directory(_folder_of(slot), make=True) as dir_fd:
+            held = (name for name in names if _holds(dir_fd, name, source))
+            free = (name for name in names if not exists(dir_fd, name))
+            name = next(held, None) or next(free, None)
+        if name is None:
+            raise TransientError(f"no free name for the original of {slot}")
+        return f"{_folder_of(slot)}/{name}"
+
     def keep(
         self, slot: str, source: Source, recorded: str | None, announce: Callable[[str | None], None]
     ) -> str | None:
         """Move the original to its place and return that; None when it was changed, replaced or gone before.
 
-        Announced first, moved second: a crash in between leaves the file in the inbox, where the next try finds it,
-        while the other order would leave a manifest that does not know its original, and nobody to try again.
+        `recorded` is what the manifest says. Announced first, moved second: a crash in between leaves the file in the
+        inbox, where the next try finds it, while the other order would leave a manifest that does not know its
+        original, and nobody to try again.
         """
-        there = self._archived(slot, source, recorded)
-        if there is not None:
-            announce(there)
-            source.remove()
-            return there
-        if source.is_unchanged() and source.stands():
-            with self._tree.directory(f"{ORIGINALS}/{split_last(slot)[0]}", make=True) as dir_fd:
-                there = self._bring(slot, source, dir_fd, recorded, announce)
-        if there is None:
-            # Another worker at the same file may have been faster; its word in the manifest may be lost under ours.
-            there = self._archived(slot, source, None)
+        with self._tree.directory(_folder_of(slot), make=True) as dir_fd:
+            there = self._archived(slot, source, dir_fd, recorded)
             if there is not None:
+                announce(there)
+                source.remove()
+                return there
+            if source.is_unchanged() and source.stands():
+                there = self._bring(slot, source, dir_fd, announce)
+            if there is None:
+                # Another worker at the same file may have been faster; its word in the manifest may be lost under ours.
+                there = self._archived(slot, source, dir_fd, recorded)
                 announce(there)
         return there
 
-    def _bring(
-        self, slot: str, source: Source, dir_fd: int, recorded: str | None, announce: Callable[[str | None], None]
-    ) -> str | None:
+    def _bring(self, slot: str, source: Source, dir_fd: int, announce: Callable[[str | None], None]) -> str | None:
         placed: list[str] = []
 
         def name_it(dir_fd: int, copy: str | None) -> bool:
             for name in original_names(slot, source):
-                path = f"{ORIGINALS}/{split_last(slot)[0]}/{name}"
                 if not exists(dir_fd, name):
-                    announce(path)
+                    announce(f"{_folder_of(slot)}/{name}")
                     with suppress(FileExistsError):
-                        placed.append(path)
+                        placed.append(name)
                         return _put(source, dir_fd, name, copy, self._tree.rights)
-                if self._holds(path, source):  # another worker was faster
-                    announce(path)
-                    placed.append(path)
+                if _holds(dir_fd, name, source):  # another worker was faster
+                    announce(f"{_folder_of(slot)}/{name}")
+                    placed.append(name)
                     source.remove()
                     return True
             raise TransientError(f"no free name for the original of {slot}")
 
         try:
             if transfer(source, dir_fd, self._tree.rights, may_rename=is_ours_alone(source), to=name_it):
-                return placed[-1]
+                return f"{_folder_of(slot)}/{placed[-1]}"
         except BaseException:
             # It may stand there already, and only its removal from the inbox have come to no known end.
-            if placed and not self._holds(placed[-1], source):
-                announce(recorded)
+            if not (placed and _holds(dir_fd, placed[-1], source)):
+                announce(None)
             raise
-        if placed:
-            announce(recorded)
         return None
 
-    def _archived(self, slot: str, source: Source, recorded: str | None) -> str | None:
+    def _archived(self, slot: str, source: Source, dir_fd: int, recorded: str | None) -> str | None:
         """Where the very bytes of the source stand already: as the manifest says, or under a name it would get."""
-        folder = f"{ORIGINALS}/{split_last(slot)[0]}"
-        paths = [f"{folder}/{name}" for name in original_names(slot, source)]
-        for path in [recorded, *paths] if recorded else paths:
-            if self._holds(path, source):
-                return path
-        return None
+        if recorded is not None and self._is_at(recorded, source):
+            return recorded
+        found = (name for name in original_names(slot, source) if _holds(dir_fd, name, source))
+        name = next(found, None)
+        return None if name is None else f"{_folder_of(slot)}/{name}"
 
-    def _holds(self, path: str, source: Source) -> bool:
-        return self._tree.size_of(path) == source.stat.st_size and self._hash_of(path) == source.sha256()
-
-    def _hash_of(self, path: str) -> str:
+    def _is_at(self, path: str, source: Source) -> bool:
         folder, name = split_last(path)
-        with self._tree.directory(folder) as dir_fd, opened(name, os.O_RDONLY, dir_fd) as fd:
-            return hash_of(fd)
+        try:
+            with self._tree.directory(folder) as dir_fd:
+                return _holds(dir_fd, name, source)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+
+def _folder_of(slot: str) -> str:
+    return f"{ORIGINALS}/{split_last(slot)[0]}"
+
+
+def _holds(dir_fd: int, name: str, source: Source) -> bool:
+    """Whether the very bytes of the source stand under that name; they are read only where the size is the same."""
+    try:
+        facts = os.stat(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size != source.stat.st_size:
+        return False
+    with opened(name, os.O_RDONLY, dir_fd) as fd:
+        return hash_of(fd) == source.sha256()
 
 
 def original_names(slot: str, source: Source) -> list[str]:

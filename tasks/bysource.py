@@ -53,12 +53,19 @@ def recall(tree: Tree, inbox: str, path: str) -> Memory:
 
 def remember(tree: Tree, arrival: Arrival, sha256: str, slot: str) -> None:
     """Note that this arrival has this content and this slot; other contents of the same slot are forgotten."""
+    content = with_slot(tree, arrival, sha256, slot)
+    if content is not None:
+        tree.write(memory_path(arrival.inbox, arrival.path), content)
+
+
+def with_slot(tree: Tree, arrival: Arrival, sha256: str, slot: str) -> bytes | None:
+    """The record that `remember` would write; None when the one that stands there says it all."""
     before = recall(tree, arrival.inbox, arrival.path)
     slots = {content: other for content, other in before.slots.items() if content != sha256 and other != slot}
     slots = dict(list(slots.items())[1 - _MAX_SLOTS :]) | {sha256: slot}
     after = Memory(slots, sha256, arrival.size_bytes, arrival.mtime_ns)
-    if after != before or list(after.slots) != list(before.slots):
-        tree.write(memory_path(arrival.inbox, arrival.path), _written(after))
+    is_known = after == before and list(after.slots) == list(before.slots)
+    return None if is_known else _written(after)
 
 
 def _written(memory: Memory) -> bytes:

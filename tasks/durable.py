@@ -21,6 +21,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 TEMPORARY = re.compile(r"\.thumbdrop-[0-9a-f]{16}\.tmp")
 _CHUNK_BYTES = 1 << 20
 _RENAME_NOREPLACE = 1
+_SYNC_FILE_RANGE_WRITE = 2
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file (btrfs, XFS, bcachefs)
 # How file systems say "I have no such operation"; EPERM is what link() says on FAT and on many FUSE ones.
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY)
@@ -90,6 +91,22 @@ def set_rights(fd: int, mode: int, gid: int | None) -> None:
     if stat.S_IMODE(facts.st_mode) & 0o777 != mode:
         with suppress(PermissionError, NotImplementedError):
             os.fchmod(fd, mode | (facts.st_mode & stat.S_ISGID))
+
+
+def open_temporary(dir_fd: int) -> tuple[int, str]:
+    """A new file of our own under a hidden name, open for writing: (descriptor, name)."""
+    name = temporary_name()
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=dir_fd), name
+
+
+def start_storing(fd: int) -> None:
+    """Let the disk begin with what was written, without waiting: sync_file_range(2). Makes nothing durable.
+
+    The content of several files is then on its way together, and one commit of the journal (ext4) has all of them.
+    """
+    call = getattr(_libc, "sync_file_range", None)
+    if call is not None:  # a kernel or file system that does not know it waits in fsync a little longer
+        call(fd, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
 
 
 def write_temporary(dir_fd: int, content: bytes, rights: Rights, *, sync: bool = True) -> str:

@@ -200,9 +200,10 @@ class Ingest:
             ingested_at=utc(time.time()),
             duration_ms=work.duration_ms,
         )
-        self._library.publish(slot, manifest, rendered.renditions)
+        original = self._library.original_for(slot, source) if work.inbox.after == "archive" else None
+        whole = self._library.publish(slot, manifest, rendered.renditions, original)
         found = {"damage": rendered.damage} if rendered.damage else {}
-        return {"outcome": "done", "slot": slot, "original": self._take_away(work, source, slot), **found}
+        return {"outcome": "done", "slot": slot, "original": self._take_away(work, source, slot, whole), **found}
 
     def _refuse_damage(self, damage: str) -> None:
         if damage and self._settings.limits.damaged == "quarantine":
@@ -215,10 +216,13 @@ class Ingest:
         self._library.adopt(slot, work.arrival, sha256)
         return {"outcome": "duplicate", "slot": slot, "original": self._take_away(work, source, slot)}
 
-    def _take_away(self, work: Work, source: Source, slot: str) -> str | None:
-        """The original last, when everything else is durable; None when it stays, or is no longer the file that was read."""
+    def _take_away(self, work: Work, source: Source, slot: str, manifest: Manifest | None = None) -> str | None:
+        """The original last, when everything else is durable; None when it stays, or is no longer the file that was read.
+
+        `manifest` is what stands for the slot, if that is known.
+        """
         if work.inbox.after == "archive":
-            return self._library.archive(slot, source)
+            return self._library.archive(slot, source, manifest)
         if work.inbox.after == "delete":
             source.remove()
         return None

@@ -5,16 +5,13 @@ failure comes out as one of `errors.py`, and none as GoneError, which is about t
 given finished bytes.
 """
 
-import os
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
 from config.settings import LibrarySettings
 from tasks import bysource
 from tasks.archive import Archive
-from tasks.durable import discard, opened, read_file, write_temporary
 from tasks.errors import TransientError
 from tasks.library_names import split_path, stem_of
 from tasks.library_tree import Tree, split_last
@@ -23,6 +20,7 @@ from tasks.messages import Arrival
 from tasks.recipe import WantedSize
 from tasks.slots import Slots, manifest_path
 from tasks.source import Source
+from tasks.whole_files import WholeFiles
 
 THUMBNAILS = "thumbnails"
 
@@ -102,26 +100,26 @@ class Library:
 
     # -- publish
 
-    def publish(self, slot: str, manifest: Manifest, renditions: Iterable[Rendition]) -> Manifest:
+    def publish(
+        self, slot: str, manifest: Manifest, renditions: Iterable[Rendition], original: str | None = None
+    ) -> Manifest:
         """Put thumbnails and then the manifest in place, durably; the manifest as it stands there.
 
         The slot has to be reserved for `manifest.sha256`. Its category, thumbnails and original are filled in here:
-        an original that the same content has in the archive already stays its original.
+        an original that the same content has in the archive already stays its original, else it is announced that it
+        will stand at `original` (see `original_for`), which `archive` has to make true.
         """
-        outputs = [(_thumbnail(slot, rendition), rendition.content) for rendition in renditions]
+        outputs = {_thumbnail(slot, rendition): rendition.content for rendition in renditions}
         with self._tree.trouble("publish", slot):
-            self._slots.require(slot, manifest.sha256)
-            before = self._slots.manifest(slot)
+            before = self._slots.require(slot, manifest.sha256)
             is_same = before is not None and before.sha256 == manifest.sha256
             whole = replace(
                 manifest,
                 category=split_last(slot)[0],
-                original=before.original if before is not None and is_same else None,
-                thumbnails=tuple(thumbnail for thumbnail, _ in outputs),
+                original=(before.original if before is not None and is_same else None) or original,
+                thumbnails=tuple(outputs),
             )
-            self._put_in_place(outputs)
-            bysource.remember(self._tree, whole.source, whole.sha256, slot)
-            self._tree.write(manifest_path(slot), to_bytes(whole))  # the commit
+            self._put_in_place(slot, whole, outputs)
             self._slots.drop(slot)
             if before is not None and not is_same:
                 self._remove_replaced(before, whole)
@@ -132,20 +130,19 @@ class Library:
         with self._tree.trouble("note the source of", slot):
             bysource.remember(self._tree, arrival, sha256, slot)
 
-    def _put_in_place(self, outputs: list[tuple[Thumbnail, bytes]]) -> None:
-        with ExitStack() as stack:
-            renames: list[tuple[int, str, str]] = []
-            for thumbnail, content in outputs:
-                folder, name = split_last(thumbnail.path)
-                dir_fd = stack.enter_context(self._tree.directory(folder, make=True))
-                if not _has_content(dir_fd, name, content):
-                    temporary = write_temporary(dir_fd, content, self._tree.rights)
-                    stack.callback(discard, dir_fd, temporary)
-                    renames.append((dir_fd, temporary, name))
-            for dir_fd, temporary, name in renames:
-                os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-            for dir_fd, _, _ in renames:
-                os.fsync(dir_fd)
+    def _put_in_place(self, slot: str, whole: Manifest, outputs: dict[Thumbnail, bytes]) -> None:
+        commit = manifest_path(slot)
+        memory = bysource.memory_path(whole.source.inbox, whole.source.path)
+        remembered = bysource.with_slot(self._tree, whole.source, whole.sha256, slot)
+        with WholeFiles(self._tree) as files:
+            for thumbnail, content in outputs.items():
+                files.add_unless_there(thumbnail.path, content)
+            if remembered is not None:
+                files.add(memory, remembered)
+            files.add(commit, to_bytes(whole))
+            files.sync()
+            files.place([*(thumbnail.path for thumbnail in outputs), *([memory] if remembered is not None else [])])
+            files.place([commit])
 
     def _remove_replaced(self, before: Manifest, after: Manifest) -> None:
         # They show another image, and no manifest names them any more.
@@ -156,15 +153,31 @@ class Library:
 
     # -- originals
 
-    def archive(self, slot: str, source: Source) -> str | None:
+    def original_for(self, slot: str, source: Source) -> str:
+        """Where `archive` will put this original, unless another worker is faster; relative to the library.
+
+        With this in the manifest from the beginning, nothing has to be written between the commit and the move.
+        """
+        with self._tree.trouble("find a name for the original of", slot):
+            return self._archive.place_for(slot, source)
+
+    def archive(self, slot: str, source: Source, manifest: Manifest | None = None) -> str | None:
         """Move the original out of the inbox to `originals/`, last of all; its path relative to the library.
 
-        The manifest's `original` is kept right on the way. None when the file was changed, replaced or gone before it
-        could be archived; it is not touched then. With the same bytes in the archive already, the source is removed.
+        The manifest's `original` is kept right on the way; `manifest` is what stands there now, if that is known. None
+        when the file was changed, replaced or gone before it could be archived; it is not touched then. With the same
+        bytes in the archive already, the source is removed.
         """
-        manifest = self._manifest(slot)
+        announced = (manifest or self._manifest(slot)).original
+
+        def announce(path: str | None) -> None:
+            nonlocal announced
+            if path != announced:
+                self.set_original(slot, path)
+                announced = path
+
         with self._tree.trouble("archive the original of", slot):
-            return self._archive.keep(slot, source, manifest.original, lambda path: self.set_original(slot, path))
+            return self._archive.keep(slot, source, announced, announce)
 
     def set_original(self, slot: str, original: str | None) -> None:
         """Write down where the original stands, if the manifest does not say so already."""
@@ -219,11 +232,3 @@ def _thumbnail(slot: str, rendition: Rendition) -> Thumbnail:
 
 def _source_of(manifest: Manifest) -> tuple[str, str]:
     return manifest.source.inbox, manifest.source.path
-
-
-def _has_content(dir_fd: int, name: str, content: bytes) -> bool:
-    try:
-        with opened(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd) as fd:
-            return os.fstat(fd).st_size == len(content) and read_file(dir_fd, name) == content
-    except OSError:
-        return False

@@ -9,7 +9,7 @@ import grp
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config.settings import LibrarySettings
@@ -33,13 +33,19 @@ class Tree:
     @contextmanager
     def directory(self, folder: str, *, make: bool = False) -> Iterator[int]:
         """A descriptor of a directory below the root ("" for the root); FileNotFoundError unless it may be made."""
-        with opened(os.fspath(self.root), DIRECTORY) as root_fd:
-            parts = split_path(folder) if folder else ()
-            fd = open_below(root_fd, parts, self.rights if make else None)
+        fd = self._open(folder, make=make)
         try:
             yield fd
         finally:
             os.close(fd)
+
+    def _open(self, folder: str, *, make: bool) -> int:
+        parts = split_path(folder) if folder else ()
+        with suppress(OSError):  # the usual case, in one call
+            return os.open(os.path.join(self.root, *parts), DIRECTORY)
+        # Part by part: something is to be made, or the whole is too long for a path (PATH_MAX).
+        with opened(os.fspath(self.root), DIRECTORY) as root_fd:
+            return open_below(root_fd, parts, self.rights if make else None)
 
     def read(self, path: str) -> bytes | None:
         """The content of a file, None when nothing stands there; IsADirectoryError for a directory."""

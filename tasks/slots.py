@@ -88,20 +88,19 @@ class Slots:
             time.sleep(_UNREADABLE_WAIT_SECONDS)
         return False
 
-    def require(self, slot: str, sha256: str) -> None:
-        """Raise TransientError unless the slot is still reserved for this content, by its manifest or its claim.
+    def require(self, slot: str, sha256: str) -> Manifest | None:
+        """The slot's manifest; TransientError unless it, or the claim, still reserves the slot for this content.
 
         A claim can go while its image waits for days (a full disk) and housekeeping sweeps.
         """
-        if self._is_committed(slot, sha256) or self._claimed_by(slot) == sha256:
-            return
-        # Between the two looks another worker with the same content may have committed and dropped the claim.
-        if not self._is_committed(slot, sha256):
-            raise TransientError(f"the claim on {slot} is gone; the next try claims again")
-
-    def _is_committed(self, slot: str, sha256: str) -> bool:
         manifest = self.manifest(slot)
-        return manifest is not None and manifest.sha256 == sha256
+        if _is_of(manifest, sha256) or self._claimed_by(slot) == sha256:
+            return manifest
+        # Between the two looks another worker with the same content may have committed and dropped the claim.
+        manifest = self.manifest(slot)
+        if not _is_of(manifest, sha256):
+            raise TransientError(f"the claim on {slot} is gone; the next try claims again")
+        return manifest
 
     def drop(self, slot: str) -> None:
         """Give up the slot's claim, if there is one."""
@@ -158,3 +157,7 @@ class Slots:
         folder, name = split_last(claim_path(slot))
         with suppress(OSError), self._tree.directory(folder) as dir_fd:
             os.utime(name, dir_fd=dir_fd)
+
+
+def _is_of(manifest: Manifest | None, sha256: str) -> bool:
+    return manifest is not None and manifest.sha256 == sha256

@@ -57,14 +57,15 @@ def manifest_of(arrival: Arrival, sha256: str, recipe: str = RECIPE) -> Manifest
 
 
 def publish(library: Library, inbox: Path, source: Source, category: str = "beach") -> str:
-    """The worker's steps up to the commit; the slot."""
+    """The worker's steps up to the commit, with the original announced; the slot."""
     arrival, sha256 = arrival_of(inbox, source.path), source.sha256()
     slot = library.slot_for(arrival, category, sha256)
     standing = library.manifest(slot)
     if standing is not None and standing.sha256 == sha256 and library.is_complete(standing, RECIPE):
         library.adopt(slot, arrival, sha256)
     else:
-        library.publish(slot, manifest_of(arrival, sha256), renditions_of(source.file.read()))
+        manifest, renditions = manifest_of(arrival, sha256), renditions_of(source.file.read())
+        library.publish(slot, manifest, renditions, library.original_for(slot, source))
     return slot
 
 

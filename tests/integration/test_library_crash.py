@@ -128,6 +128,22 @@ def test_every_file_is_synced_before_its_rename_and_its_folder_after(tmp_path: P
     assert not waiting
 
 
+def test_files_are_synced_together_each_folder_once_and_the_manifest_is_written_once(tmp_path: Path) -> None:
+    """Each sync that does not share a commit of the journal with others costs the worker milliseconds of waiting."""
+    root, inbox = next(cases(tmp_path))
+    (root / "originals/beach").mkdir(parents=True)
+    calls = [
+        "sync" if call.startswith("fsync") and ".tmp>" in call else call.replace(str(root), "")
+        for call in trace_of("fsync,renameat,renameat2", root, inbox)
+    ]
+    first = calls.index("sync")
+    assert calls[first : first + 4] == ["sync"] * 4, "two thumbnails, the memory of the source, the manifest"
+    assert "sync" not in calls[first + 4 :], "nothing else is written, not even the manifest once more"
+    synced = [re.sub(r"fsync\(\d+<(.*)>.*", r"\1", call) for call in calls[first + 4 :] if call.startswith("fsync")]
+    assert len(synced) == len(set(synced))
+    assert [Path(folder).parts[1] for folder in synced] == ["thumbnails"] * 2 + ["manifests"] * 2 + ["originals"]
+
+
 def trace_of(names: str, root: Path, inbox: Path) -> list[str]:
     log = root.parent / "calls"
     code = Path(ingesting.__file__).read_text()

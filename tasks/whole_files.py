@@ -1,0 +1,96 @@
+"""Several whole files put in place together: all written, then all synced, then renamed, and each directory synced once.
+
+One after the other each sync would wait for a commit of the file system's journal of its own; like this most of them
+find their file in a commit that has just ended. What a reader would get wrong: that all are written before any is
+synced weakens nothing, because nothing is renamed before everything is synced (invariant 3).
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from tasks.durable import discard, open_temporary, read_file, set_rights, start_storing, write_all
+from tasks.library_tree import Tree, split_last
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A file under its hidden name in an open directory; `fd` is the file's own."""
+
+    dir_fd: int
+    fd: int
+    temporary: str
+    name: str
+
+
+class WholeFiles:
+    """Files for one tree that are being prepared; a context manager, which removes what was not put in place."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._stack = ExitStack()
+        self._directories: dict[str, int] = {}
+        self._prepared: dict[str, _Prepared] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in self._prepared.values():
+            discard(one.dir_fd, one.temporary)
+        self._stack.close()
+
+    def add(self, path: str, content: bytes) -> None:
+        """Write a file under a hidden name beside its own, directories made as needed; the disk begins to store it."""
+        folder, name = split_last(path)
+        dir_fd = self._directory(folder)
+        fd, temporary = open_temporary(dir_fd)
+        self._stack.callback(os.close, fd)
+        self._prepared[path] = _Prepared(dir_fd, fd, temporary, name)
+        set_rights(fd, self._tree.rights.file_mode, self._tree.rights.gid)
+        write_all(fd, content)
+        start_storing(fd)
+
+    def add_unless_there(self, path: str, content: bytes) -> None:
+        """The same for a file that may stand there already: then it stays as it is, and only its directory is synced."""
+        folder, name = split_last(path)
+        if not _has_content(self._directory(folder), name, content):
+            self.add(path, content)
+
+    def sync(self) -> None:
+        """Wait until the content of everything that was added is durable."""
+        for one in self._prepared.values():
+            os.fsync(one.fd)
+
+    def place(self, paths: Iterable[str]) -> None:
+        """Give those of the paths that were added their names, replacing older files; durable on return.
+
+        Only after `sync`. Their directories are synced even if a file stood there before: whoever put it there may
+        have died before he did.
+        """
+        wanted = list(paths)
+        for path in wanted:
+            if path in self._prepared:
+                one = self._prepared[path]
+                os.rename(one.temporary, one.name, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
+                del self._prepared[path]
+        for folder in dict.fromkeys(split_last(path)[0] for path in wanted):
+            os.fsync(self._directory(folder))
+
+    def _directory(self, folder: str) -> int:
+        if folder not in self._directories:
+            self._directories[folder] = self._stack.enter_context(self._tree.directory(folder, make=True))
+        return self._directories[folder]
+
+
+def _has_content(dir_fd: int, name: str, content: bytes) -> bool:
+    try:
+        facts = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        return facts.st_size == len(content) and read_file(dir_fd, name) == content
+    except OSError:
+        return False
