@@ -7,6 +7,7 @@ when its server does, in a process that then cannot be killed, so whoever must n
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 MOUNTINFO = "/proc/self/mountinfo"
 
@@ -32,6 +33,7 @@ def read_mounts(file: str = MOUNTINFO) -> tuple[Mount, ...]:
         return parse_mountinfo(lines.read())
 
 
+@lru_cache(maxsize=2)  # it is asked for each file, and hardly ever changes
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     """Parse mountinfo; lines that are not of its form are left out."""
     # Not splitlines(): that would also cut at characters which the kernel does not escape.
