@@ -178,7 +178,7 @@ class Watcher:
         elif answer.state == "due":
             inbox.retry(answer.arrival, now)
         else:
-            inbox.answered(answer.arrival, now, published=answer.state == "published")
+            inbox.answered(answer.arrival, now, published=answer.state == "published", cost_seconds=answer.cost_seconds)
         if answer.state in ("paused", "refused"):
             inbox.wait(answer.arrival, max(answer.wait_seconds, REFUSED_WAIT_SECONDS), answer.state, now)
 

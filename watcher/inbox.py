@@ -114,9 +114,10 @@ class Inbox:
         """An arrival could not be published now: look again later."""
         self._unless_scanned(self._looks.pending.wait(arrival.path, now + seconds, why))
 
-    def answered(self, arrival: Arrival, now: float, *, published: bool) -> None:
-        """Note whether an arrival that was taken went out."""
-        self._looks.answered(arrival, now, published=published)
+    def answered(self, arrival: Arrival, now: float, *, published: bool, cost_seconds: float = 0.0) -> None:
+        """Note whether an arrival that was taken went out; `cost_seconds` is what asking about one in vain took."""
+        if self._looks.answered(arrival, now, published=published):
+            self._walks.rescan.spend(cost_seconds)
 
     def trouble(self, trouble: Trouble, now: float) -> None:
         """The observer lost something: look at everything, and watch anew where that helps."""

@@ -118,13 +118,15 @@ class Looks:
         taken = (self._ready.take() for _ in range(limit))
         return [arrival for arrival in taken if arrival]
 
-    def answered(self, arrival: Arrival, now: float, *, published: bool) -> None:
-        """Note that an arrival that was taken went out, or did not."""
+    def answered(self, arrival: Arrival, now: float, *, published: bool) -> bool:
+        """Note that an arrival that was taken went out, or did not; whether a scan had brought it for nothing."""
         complete = self._ready.out(arrival)
+        by_scan = complete is not None and complete.by_scan
         if not published:
             self._ready.came_back(arrival)
-        elif complete and complete.by_scan:
+        elif complete and by_scan:
             self.hearing.found(arrival.path, complete.ctime_ns, now)
+        return by_scan and not published
 
     def clear(self) -> None:
         """Forget everything but what is out: the inbox went away, and a scan will follow when it is back."""

@@ -44,11 +44,13 @@ class Answer:
 
     `state`: "published", "leased", "waiting", "kept", "paused", "refused" (the broker or Redis is away) or "standby"
     answer an offer; "ended" means that its lease is gone, "due" that its wait has ended: both call for a look.
+    `cost_seconds` is what it took to find out that it is not to be published.
     """
 
     arrival: Arrival
     state: str
     wait_seconds: float = 0.0
+    cost_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -302,13 +304,16 @@ class Publisher:
                 self._answer(Answer(arrival, "standby"))
         if not ours:
             return
-        for verdict in self._lease(ours):
+        began_at = time.monotonic()
+        verdicts = self._lease(ours)
+        cost_seconds = (time.monotonic() - began_at) / len(ours)
+        for verdict in verdicts:
             if verdict.state == "published":
                 self._send(verdict.arrival, verdict.token, now)
             else:
                 if verdict.state == "paused":
                     self._paused_until = now + verdict.wait_seconds
-                self._answer(Answer(verdict.arrival, verdict.state, verdict.wait_seconds))
+                self._answer(Answer(verdict.arrival, verdict.state, verdict.wait_seconds, cost_seconds))
         self._take_back()
 
     def _lease(self, arrivals: list[Arrival]) -> list[Verdict]:

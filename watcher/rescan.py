@@ -1,7 +1,9 @@
 """When an inbox is scanned again: pure, monotonic seconds in and out.
 
 A scan may be spread over hours, because it is pulled forward only as there is use for more. What counts for its cost is
-the time spent looking, so the pause after it grows with that, and scanning never takes more than its share of the time.
+the time spent looking, and asking in vain about files that it found (those kept, leased or put off). The pause after it
+grows with that, so scanning never takes more than its share of the time. What a reader would get wrong: some of the
+answers come when the scan is over already, so when the next one is due is not known before.
 """
 
 from dataclasses import dataclass
@@ -20,8 +22,6 @@ class Rescan:
     running: bool = False
     wanted: bool = True  # the first scan begins as soon as the watches are armed
     again: bool = False  # wanted once more while it runs: what changed behind the walk belongs to the next one
-    next_at: float = 0.0
-    rested_at: float = 0.0  # a wish is not fulfilled sooner: whoever asks all the time gets half of the time
     started_at: float = 0.0
     finished_at: float | None = None
     spent_seconds: float = 0.0
@@ -37,7 +37,11 @@ class Rescan:
     @property
     def due_at(self) -> float:
         """When a scan should begin, unless one is running."""
-        return self.rested_at if self.wanted else self.next_at
+        if self.finished_at is None:
+            return 0.0
+        if self.wanted:  # whoever asks all the time gets half of the time
+            return self.finished_at + self.spent_seconds
+        return self.finished_at + max(self.interval_seconds, self.spent_seconds * (1 / self.share - 1))
 
     def is_due(self, now: float) -> bool:
         """Whether a scan should begin."""
@@ -48,17 +52,11 @@ class Rescan:
         self.running, self.wanted, self.again = True, False, False
         self.started_at, self.spent_seconds, self.files = now, 0.0, 0
 
-    def spend(self, seconds: float, files: int) -> None:
-        """Note what one pull cost and how many files it found."""
+    def spend(self, seconds: float, files: int = 0) -> None:
+        """Note what one pull, or a question about a file that it found, has cost, and how many files it found."""
         self.spent_seconds += seconds
         self.files += files
 
     def finish(self, now: float) -> None:
-        """Note that a scan saw everything; decides when the next one is due."""
+        """Note that a scan saw everything."""
         self.running, self.wanted, self.finished_at = False, self.again, now
-        self.rested_at = now + self.spent_seconds
-        self.next_at = now + max(self.interval_seconds, self.spent_seconds * (1 / self.share - 1))
-
-    def abandon(self) -> None:
-        """The inbox went away in the middle; once it is back a whole scan is wanted."""
-        self.running, self.wanted = False, True

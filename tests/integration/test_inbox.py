@@ -155,6 +155,19 @@ def test_a_backlog_is_pulled_no_further_than_there_is_use_for_it(rig: Rig) -> No
     rig.wait_ready(*(f"deep/{number}.jpg" for number in range(1000)), seconds=30)
 
 
+def test_what_is_asked_in_vain_about_files_that_a_scan_found_is_part_of_its_cost(rig: Rig) -> None:
+    for name in ("kept.jpg", "new.jpg"):
+        (rig.root / name).write_bytes(b"x")
+    rig.online()
+    rig.wait_ready("kept.jpg", "new.jpg")
+    before = rig.report()["scan"]["seconds"]
+    for arrival in rig.taken:
+        rig.inbox.answered(
+            arrival, time.monotonic(), published=arrival.path == "new.jpg", cost_seconds=2.0 + len(arrival.path)
+        )
+    assert rig.report()["scan"]["seconds"] == pytest.approx(before + 2.0 + len("kept.jpg"))
+
+
 def test_fresh_files_go_before_the_backlog(rig: Rig) -> None:
     for number in range(600):
         (rig.root / f"{number}.jpg").write_bytes(b"x")

@@ -23,7 +23,15 @@ def test_the_first_scan_is_due_at_once_and_the_next_after_the_interval() -> None
 def test_a_scan_takes_at_most_its_share_of_the_time(share: float, pause: float) -> None:
     rescan = Rescan(30.0, share)
     scanned(rescan, 0.0, spent=10.0, end=10.0)
-    assert rescan.next_at == pytest.approx(10.0 + pause)
+    assert rescan.due_at == pytest.approx(10.0 + pause)
+
+
+def test_what_is_asked_in_vain_about_the_files_of_a_scan_counts_even_after_its_end() -> None:
+    rescan = Rescan(30.0, share=0.05)
+    scanned(rescan, 0.0, spent=1.0, end=10.0)
+    assert rescan.due_at == 40.0
+    rescan.spend(2.0)
+    assert rescan.due_at == pytest.approx(10.0 + 3.0 * 19)
 
 
 def test_hours_of_waiting_for_free_slots_do_not_stretch_the_pause() -> None:
@@ -41,13 +49,6 @@ def test_a_wish_during_a_scan_is_fulfilled_after_it_and_only_once() -> None:
     assert rescan.is_due(2.0)
     scanned(rescan, 2.0, 0.1, 3.0)
     assert not rescan.is_due(4.0)
-
-
-def test_an_abandoned_scan_is_begun_anew() -> None:
-    rescan = Rescan(30.0, share=0.05)
-    rescan.start(0.0)
-    rescan.abandon()
-    assert rescan.is_due(0.1)
 
 
 def test_wishes_without_end_get_half_of_the_time() -> None:
