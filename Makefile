@@ -11,10 +11,10 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check faults chaos backlog bench lint format wheel wheels deb constraints clean FORCE
+.PHONY: help setup run test check faults chaos backlog test-power test-nfs bench lint format wheel wheels deb constraints clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/installed ## make .venv with the thumbdrop command
 
@@ -34,6 +34,13 @@ faults: .venv/installed-test ## the tests under real faults: kills, wipes, full 
 chaos: .venv/installed-test ## thousands of files while everything is killed, stopped, wiped and filled, then a worker killed at every call; 20 minutes, best as root
 	@PYTHONPATH=tests $(BIN)/python tests/chaos/chaos_run.py $(CHAOS)
 	@$(BIN)/python -m pytest -m every_syscall
+
+# More cuts or an old seed: make test-power POWER="--kills 12 --seed 77"; that it can fail shows POWER=--without-fsync
+test-power: .venv/installed-test ## cut the power of a virtual machine while it ingests, on Debian 12 as root; some 15 minutes
+	@PYTHONPATH=tests:tests/systemd $(BIN)/python tests/vm/power_run.py $(POWER)
+
+test-nfs: .venv/installed-test ## inboxes on NFSv4 and NFSv3 in a virtual machine, on Debian 12 as root; some 15 minutes
+	@PYTHONPATH=tests:tests/systemd $(BIN)/python tests/vm/nfs_run.py
 
 backlog: .venv/installed-test ## backlogs and bursts at full size, with their figures; some 20 minutes, best with two idle cores
 	@THUMBDROP_BACKLOG=1 $(BIN)/python -m pytest -q tests/acceptance/test_backlog.py
