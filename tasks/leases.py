@@ -286,6 +286,10 @@ class Leases:
             found.append(_record(self.redis.hgetall(_record_key(arrival_id)), score))
         return found
 
+    def count_waiting(self, inbox: str) -> int:
+        """Count the retry records of an inbox, however many they are."""
+        return int(self.redis.zcard(_keys(inbox, "due")[0]))
+
     def in_flight(self, inbox: str) -> dict[str, str]:
         """Arrival id -> "published" or "working", for the leases of an inbox that are alive."""
         ids = sorted(self.redis.smembers(_keys(inbox, "flight")[0]))
