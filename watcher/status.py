@@ -63,7 +63,8 @@ class InboxStatus:
     oldest_waiting_at: float | None = None
     published: int = 0
     working: int = 0
-    put_off: tuple[Waiting, ...] = ()
+    put_off: tuple[Waiting, ...] = ()  # the first thousand, those that are tried next
+    put_off_total: int = 0
     ignored: dict[str, int] = field(default_factory=dict)
     scan: dict[str, Any] = field(default_factory=dict)
     watches: int | None = None
@@ -154,18 +155,19 @@ def _inbox_status(inbox: InboxSettings, store: StoreFacts | None, standing: Answ
     if store:
         flight = list(store.flights.get(inbox.name, {}).values())
         told = _from_report(told, store.reports.get(inbox.name, {}))
-    put_off = store.records.get(inbox.name, []) if store else []
+    put_off = store.put_off.get(inbox.name, 0) if store else 0
     seen = standing.value or Standing(offline_why=standing.error)
     if seen.files is not None:
         told = replace(told, waiting=seen.files, waiting_has_more=seen.has_more, oldest_waiting_at=seen.oldest_at)
     elif told.waiting is not None:  # the watcher's table, which those that it has handed on have left
-        told = replace(told, waiting=told.waiting + len(flight) + len(put_off))
+        told = replace(told, waiting=told.waiting + len(flight) + put_off)
     return replace(
         told,
         offline_why=told.offline_why or seen.offline_why,
         published=flight.count("published"),
         working=flight.count("working"),
-        put_off=_by_reason(put_off),
+        put_off=_by_reason(store.records.get(inbox.name, [])) if store else (),
+        put_off_total=put_off,
     )
 
 

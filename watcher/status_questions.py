@@ -23,7 +23,8 @@ class StoreFacts:
 
     reports: dict[str, dict[str, Any]]
     flights: dict[str, dict[str, str]]
-    records: dict[str, list[Record]]
+    records: dict[str, list[Record]]  # those that are tried next
+    put_off: dict[str, int]  # how many there are altogether
     counts: dict[str, int]
     paused: dict[str, str] | None
     beat: dict[str, float]
@@ -39,6 +40,7 @@ def read_store(settings: Settings) -> StoreFacts:
             reports=leases.reports(names),
             flights={name: leases.in_flight(name) for name in names},
             records={name: leases.waiting(name) for name in names},
+            put_off={name: leases.count_waiting(name) for name in names},
             counts=leases.counts(),
             paused=leases.paused(),
             beat=leases.jobs(),

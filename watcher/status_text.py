@@ -59,6 +59,9 @@ def _inbox(inbox: InboxStatus, now: float) -> Iterator[tuple[str, str, bool]]:
     for group in inbox.put_off:
         next_try = "" if group.next_try_at is None else f", next try in {roughly(group.next_try_at - now)}"
         yield "  put off", f"{group.count} {group.reason}{next_try}", True
+    more = inbox.put_off_total - sum(group.count for group in inbox.put_off)
+    if more > 0:
+        yield "  put off", f"{more} more, which are tried later", True
     if inbox.ignored:
         yield "  ignored", listed(inbox.ignored), True
     yield from _scan(inbox, now)

@@ -16,6 +16,7 @@ from tasks.leases import Leases
 from tasks.messages import Arrival
 from watcher.standing import count_standing
 from watcher.status import Status, look_at_everything
+from watcher.status_text import status_lines
 
 ARRIVAL = Arrival("photos", "a/b.jpg", 10, 5)
 
@@ -75,6 +76,21 @@ def test_a_count_that_takes_too_long_tells_how_far_it_came(settings: Settings) -
     assert begun.has_more
     assert begun.files is not None
     assert begun.files < 3_000
+
+
+def test_more_files_that_were_put_off_than_are_looked_at_are_counted_all_the_same(
+    settings: Settings, leases: Leases
+) -> None:
+    for number in range(1_003):
+        arrival = Arrival("photos", f"{number}.jpg", 10, 5)
+        (verdict,) = leases.offer([arrival])
+        leases.begin(arrival, verdict.token)
+        leases.put_off(arrival, verdict.token, TruncatedError("cut off"), 60)
+    status = look_at_everything(settings)
+    (inbox,) = status.inboxes
+    assert [(group.reason, group.count) for group in inbox.put_off] == [("truncated", 1_000)]
+    assert inbox.put_off_total == 1_003
+    assert ("  put off", "3 more, which are tried later", True) in list(status_lines(status))
 
 
 def test_what_redis_knows_is_told(settings: Settings, leases: Leases) -> None:

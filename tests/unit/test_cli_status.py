@@ -48,6 +48,7 @@ def status(report: dict[str, Any] | None = None, **changed: Any) -> Status:
         records={
             "photos": [Record(reason="truncated", not_before=NOW + 30), Record(reason="truncated", not_before=NOW + 9)]
         },
+        put_off={"photos": 2},
         counts={"done": 40, "quarantined": 2},
         paused=None,
         beat={"sweep": NOW - 60},
