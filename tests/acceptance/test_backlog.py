@@ -9,7 +9,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from images import image_bytes, truncated
+from needs import need
 from running import MakeThumbdrop, Running, Thumbdrop
 from servers import RedisServer
 from sink import Sink
+from unprivileged import NOBODY
 from waiting import wait_until
 
 SCALE = float(os.environ.get("THUMBDROP_BACKLOG", "0.1"))
@@ -28,8 +30,10 @@ BURST = int(50_000 * SCALE)
 KEPT = int(20_000 * SCALE)
 DRAINED = STANDING + 1 if SCALE >= 1 else 3_000  # what is left is waited for only in the whole run
 BAD = 2_000
+UNREADABLE = int(2_000 * SCALE)
 GOOD = int(1_500 * SCALE)
 WINDOW = 64
+BOUND = ("--bounding-set=-dac_override,-dac_read_search,-fowner", "--")
 SETTLE_SECONDS = 0.3
 PATIENCE = 60 + 900 * SCALE
 
@@ -89,6 +93,15 @@ class Bench:
     def report(self) -> dict[str, Any]:
         text = self.server.client(1).get("thumbdrop:report:inbox")
         return dict(json.loads(str(text))) if text else {}
+
+    def status(self) -> dict[str, Any]:
+        """What `status` says of the inbox, with all problems."""
+        told = self.thumbdrop.command("status", "--json").json
+        return {**told["inboxes"][0], "problems": told["problems"]}
+
+    def why(self, name: str) -> dict[str, Any]:
+        """The story of a file in the inbox."""
+        return dict(self.thumbdrop.command("why", f"inbox/{name}", "--json").json)
 
     def watch_idle(self) -> None:
         """Measure a watcher that has nothing to do."""
@@ -174,6 +187,12 @@ def test_a_backlog_costs_no_memory_begins_at_once_and_lets_fresh_files_pass(benc
         cpu_percent_while_waiting=cpu_percent,
     )
     assert queued == WINDOW
+    told = bench.status()
+    assert (told["published"], told["problems"]) == (WINDOW, ["no worker answers"])
+    assert told["waiting"] == STANDING or (told["waiting_has_more"] and WINDOW < told["waiting"] < STANDING)
+    # All in flight are of one folder, the one that the walk is in.
+    stories = {bench.why(name)["state"] for name in ("0/0.png", "1/1000.png")}
+    assert {"due"} <= stories <= {"due", "in_flight"}
     assert waiting_mb < 30
     assert redis_mb < 10
     assert cpu_percent < 5
@@ -274,18 +293,46 @@ def is_scanned(bench: Bench, before: float) -> bool:
 
 
 def test_two_thousand_bad_files_do_not_slow_the_good_ones(bench: Bench) -> None:
-    good, bad = image_bytes("png", 8, 8), truncated(image_bytes("png", 64, 64))
     bench.start()
     bench.thumbdrop.start("worker", "--concurrency", "2")
+    bad = truncated(image_bytes("png", 64, 64))
+    assert_good_ones_are_as_fast_beside(bench, BAD, lambda: fill(bench.thumbdrop.inbox, BAD, "bad", bad), "truncated")
+
+
+@pytest.mark.root
+def test_as_many_files_that_may_not_be_read_do_not_slow_the_good_ones(bench: Bench) -> None:
+    """Files of somebody else, and a watcher and workers that run as root without the right to pass over their mode."""
+    for words in (("watch",), ("worker", "--concurrency", "2")):
+        bench.thumbdrop.spawn([need("setpriv"), *BOUND, str(bench.thumbdrop.program), *words], words[0])
+
+    def drop_them() -> None:
+        outside = bench.thumbdrop.folder / "outside"
+        fill(outside, UNREADABLE, content=image_bytes("png", 8, 8))
+        for file in outside.glob("*/*"):
+            os.chown(file, NOBODY, NOBODY)
+            file.chmod(0o600)
+        outside.rename(bench.thumbdrop.inbox / "bad")
+
+    assert_good_ones_are_as_fast_beside(bench, UNREADABLE, drop_them, "permission")
+    assert f"owner nobody ({NOBODY})" in " ".join(bench.why("bad/0/0.png")["story"])
+
+
+def assert_good_ones_are_as_fast_beside(bench: Bench, count: int, drop_bad: Callable[[], None], reason: str) -> None:
+    """Compare how long good ones take alone and beside so many that are put off for that reason; `status` names those."""
+    good = image_bytes("png", 8, 8)
     alone = seconds_for_good_ones(bench, "alone", good)
-    fill(bench.thumbdrop.inbox, BAD, "bad", bad)
+    drop_bad()
     wait_until(
-        lambda: bench.server.client(1).zcard("thumbdrop:due:inbox") == BAD, "all bad ones were tried", PATIENCE, 0.2
+        lambda: bench.server.client(1).zcard("thumbdrop:due:inbox") == count, "all bad ones were tried", PATIENCE, 0.2
     )
     beside = seconds_for_good_ones(bench, "beside", good)
-    bench.say(good=GOOD, bad=BAD, seconds_alone=alone, seconds_beside=beside)
+    bench.say(good=GOOD, bad=count, seconds_alone=alone, seconds_beside=beside)
     assert beside < 1.5 * alone + 2
-    assert len(bench.thumbdrop.standing()) == BAD
+    assert len(bench.thumbdrop.standing()) == count
+    told = bench.status()
+    assert {group["reason"] for group in told["put_off"]} == {reason}
+    assert told["put_off_total"] > 0.9 * count, "some are being tried again"
+    assert (told["waiting"], told["waiting_has_more"]) == (count, False)
 
 
 def seconds_for_good_ones(bench: Bench, name: str, content: bytes) -> float:
