@@ -33,10 +33,12 @@ from PIL import (
 
 from tasks.containers import looks_truncated
 from tasks.errors import InputError, Reason, TruncatedError, from_os_error
+from tasks.png_still import StillPng
 
 _PLUGINS = {
     "jpeg": JpegImagePlugin.JpegImageFile.format,
-    "png": PngImagePlugin.PngImageFile.format,
+    "png": StillPng.format,
+    "apng": PngImagePlugin.PngImageFile.format,  # for the later frames of an animation (tasks/frames.py)
     "webp": WebPImagePlugin.WebPImageFile.format,
     "gif": GifImagePlugin.GifImageFile.format,
     "tiff": TiffImagePlugin.TiffImageFile.format,

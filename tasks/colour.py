@@ -22,7 +22,8 @@ _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 def normalise(image: Image.Image, kind: str) -> Image.Image:
     """Convert to one of the modes L, LA, RGB, RGBA or CMYK, 8 bits each, with transparency as a channel."""
     if image.mode in _GREY_16 or image.mode in ("I", "F"):
-        return _to_eight_bits(image, kind)
+        return _with_clear_value(_to_eight_bits(image, kind), image)
+    image = _with_true_transparency(image, kind)
     if image.has_transparency_data and image.mode not in ("LA", "RGBA"):
         return image.convert("RGBA")
     if image.mode in _KEPT_MODES:
@@ -30,6 +31,38 @@ def normalise(image: Image.Image, kind: str) -> Image.Image:
     if image.mode == "LAB":
         return _from_lab(image)
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _with_true_transparency(image: Image.Image, kind: str) -> Image.Image:
+    """Put right what Pillow makes of transparency where a format's own rules are other than their words."""
+    if kind == "gif" and _is_partly_covered(image):
+        return _clear_around(image)
+    if kind == "bmp" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")  # written by programs to which the fourth byte means nothing
+    return image
+
+
+def _is_partly_covered(image: Image.Image) -> bool:
+    return getattr(image, "dispose_extent", None) not in (None, (0, 0, *image.size)) and image.tell() == 0
+
+
+def _clear_around(image: Image.Image) -> Image.Image:
+    """A first frame of a GIF on a clear canvas, as browsers show it; Pillow fills the canvas with some colour."""
+    covered: tuple[int, int, int, int] = image.dispose_extent  # type: ignore[attr-defined]
+    canvas = Image.new("RGBA", image.size, (0, 0, 0, 0))
+    canvas.paste(image.convert("RGBA").crop(covered), covered)
+    return canvas
+
+
+def _with_clear_value(grey: Image.Image, source: Image.Image) -> Image.Image:
+    """Make clear what was of the one value that `source`, 16-bit grey, calls transparent (PNG 3, 11.3.1.1)."""
+    value = source.info.get("transparency")
+    if not isinstance(value, int) or source.mode not in _GREY_16:
+        return grey
+    opaque = [255] * 65536
+    opaque[value & 0xFFFF] = 0
+    grey.putalpha(source.convert("I").point(opaque, "L"))
+    return grey
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -22,6 +22,7 @@ from tasks.encode import encode
 from tasks.errors import InputError, Reason, TruncatedError
 from tasks.exif import ExifFacts, credits_only, read_exif
 from tasks.facts import ImageFacts
+from tasks.frames import representative
 from tasks.geometry import Size, centred, final_size, stored, whole_size
 from tasks.header import Header
 from tasks.jpeg_strict import DamagedJpegError, decode_strictly
@@ -124,7 +125,7 @@ def _decode(file: BinaryIO, header: Header, recipe: Recipe) -> _Decoded:
         full = image.size  # a HEIC may turn out otherwise than its header said
     exif = read_exif(image, header.format)
     profile = image.info.get("icc_profile")
-    pixels = normalise(image if strict is None else strict, header.format)
+    pixels = representative(image, file, header) if strict is None else normalise(strict, header.format)
     return _Decoded(pixels, box or (0, 0, *pixels.size), stored(full, exif.orientation), exif, profile, damage)
 
 

@@ -157,7 +157,17 @@ def gif_of(frames: int) -> bytes:
 
 def animation(kind: str, *pictures: Image.Image) -> bytes:
     """An animated GIF, WebP, PNG or AVIF of those frames, or a TIFF of those pages."""
-    return encoded(pictures[0], kind, save_all=True, append_images=pictures[1:])
+    options = {} if kind == "tiff" else {"duration": 100}  # frames of no duration melt into one in a WebP
+    return encoded(pictures[0], kind, save_all=True, append_images=pictures[1:], **options)
+
+
+def bmp_with_alpha(picture: Image.Image) -> bytes:
+    """An RGBA picture as a bitmap that says so (BITMAPV4HEADER); Pillow's own writer says nothing of alpha."""
+    pixels = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes("raw", "BGRA")
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    head = struct.pack("<IiiHHIIiiII", 108, *picture.size, 1, 32, 3, len(pixels), 2835, 2835, 0, 0) + masks
+    head = (head + b"BGRs").ljust(108, b"\0")
+    return b"BM" + struct.pack("<IHHI", 122 + len(pixels), 0, 0, 122) + head + pixels
 
 
 def tiff_with(tags: Mapping[int, tuple[int, int, int]]) -> bytes:

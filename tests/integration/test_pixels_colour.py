@@ -143,3 +143,29 @@ def test_hidden_colours_do_not_bleed_into_the_edge() -> None:
     picture.paste((0, 0, 255, 255), (32, 0, 64, 64))
     made = picture_of(images.encoded(picture, "png"), size(17, 17, kind="jpeg", quality=100), background=(0, 0, 255))
     assert max(made.getchannel("R").tobytes()) < 12
+
+
+def test_the_transparent_value_of_16_bit_grey_is_transparent() -> None:
+    picture = images.grey_16()
+    picture.paste(257, (0, 0, 32, 64))
+    made = picture_of(images.encoded(picture, "png", transparency=257), size(64, 64))
+    assert made.mode == "RGBA"
+    assert made.getpixel((10, 40))[3] == 0  # type: ignore[index]
+    assert near(made.getpixel((50, 63)), (255, 255, 255, 255))
+
+
+def test_a_bitmap_whose_alpha_is_nowhere_but_zero_is_opaque() -> None:
+    picture = flat((200, 100, 50, 0), "RGBA")
+    assert near(colour_of(images.bmp_with_alpha(picture)), (200, 100, 50))
+    picture.paste((200, 100, 50, 255), (0, 0, 60, 10))
+    assert picture_of(images.bmp_with_alpha(picture), size(60, 60)).getpixel((30, 30))[3] == 0  # type: ignore[index]
+
+
+def test_a_png_whose_profile_is_packed_in_an_unknown_way_is_shown_without_it() -> None:
+    content = images.encoded(flat(RED), "png", icc_profile=images.icc_profile(order="brg"))
+    at = content.index(b"iCCP")
+    length = int.from_bytes(content[at - 4 : at], "big")
+    body = bytearray(content[at + 4 : at + 4 + length])
+    body[body.index(0) + 1] = 9
+    broken = content[: at - 4] + images.png_chunk(b"iCCP", bytes(body)) + content[at + 8 + length :]
+    assert near(colour_of(broken), RED)
