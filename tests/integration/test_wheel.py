@@ -60,7 +60,7 @@ def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
         assert f"  {command} " in done.stdout
 
 
-@pytest.mark.parametrize("unit", sorted(name for name in UNITS if name.endswith(".service")))
+@pytest.mark.parametrize("unit", sorted(name for name in UNITS if name.endswith(".service") and "redis" not in name))
 def test_a_units_command_line_is_one_that_the_installed_programs_take(
     installed: Path, tmp_path: Path, unit: str
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_units_command_line_is_one_that_the_installed_programs_take(
     command = ["python", "-m", "celery"] if program.endswith("/celery") else ["thumbdrop"]
     done = run(installed, tmp_path, *command, *arguments, "--help")
     assert done.returncode == 0, done.stderr
-    options = [word for word in arguments if word.startswith("--")]
+    options = [word for word in arguments if word.startswith("--") and word != "--quiet"]  # which is the group's
     assert all(option in done.stdout for option in options)
 
 
