@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,8 +78,14 @@ def test_chaos_with_a_fresh_seed_loses_nothing(installed_program: Path) -> None:
 # -- the judge
 
 
+def archived(library: Path, expected: Expected) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The manifests of images that must be there with their originals, by slot."""
+    shas = {slot[2] for slot in expected.required - expected.bare}
+    return ((s, m) for s, m in manifests_in(library).items() if m["sha256"] in shas)
+
+
 def lose_an_image(library: Path, expected: Expected) -> None:
-    slot, manifest = next((s, m) for s, m in manifests_in(library).items() if m["sha256"] in required(expected))
+    slot, manifest = next(archived(library, expected))
     for thumbnail in manifest["thumbnails"]:
         path_in(library, thumbnail, "path").unlink()
     path_in(library, manifest, "original").unlink()
@@ -86,12 +93,18 @@ def lose_an_image(library: Path, expected: Expected) -> None:
 
 
 def lose_an_original(library: Path, expected: Expected) -> None:
-    manifest = next(m for m in manifests_in(library).values() if m["sha256"] in required(expected))
+    _, manifest = next(archived(library, expected))
     path_in(library, manifest, "original").unlink()
 
 
+def invent_an_original(library: Path, expected: Expected) -> None:
+    bare = {slot[2] for slot in expected.bare}
+    slot, manifest = next((s, m) for s, m in manifests_in(library).items() if m["sha256"] in bare)
+    (library / "manifests" / f"{slot}.json").write_text(json.dumps({**manifest, "original": "originals/a.jpg"}))
+
+
 def damage_an_original(library: Path, expected: Expected) -> None:
-    manifest = next(iter(manifests_in(library).values()))
+    _, manifest = next(archived(library, expected))
     with path_in(library, manifest, "original").open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\xaa")
@@ -137,12 +150,17 @@ def leave_a_stray_file(library: Path, expected: Expected) -> None:
     (library / "thumbnails" / "stray.jpg").write_bytes(b"")
 
 
+def moved_away(library: Path) -> str:
+    """A file in quarantine, not one that stayed in its inbox."""
+    return next(place for place in reasons_in(library) if (library / "quarantine" / place).exists())
+
+
 def lose_a_quarantined_file(library: Path, expected: Expected) -> None:
-    (library / "quarantine" / next(iter(reasons_in(library)))).unlink()
+    (library / "quarantine" / moved_away(library)).unlink()
 
 
 def quarantine_twice(library: Path, expected: Expected) -> None:
-    place = next(iter(reasons_in(library)))
+    place = moved_away(library)
     for suffix in ("", ".reason.json"):
         shutil.copy(library / "quarantine" / f"{place}{suffix}", library / "quarantine" / f"twin.jpg{suffix}")
 
@@ -157,6 +175,7 @@ def give_a_wrong_reason(library: Path, expected: Expected) -> None:
     [
         (lose_an_image, "lost"),
         (lose_an_original, "lost"),
+        (invent_an_original, "wrong"),
         (damage_an_original, "wrong"),
         (swap_two_thumbnails, "wrong"),
         (cut_a_thumbnail, "wrong"),
@@ -182,9 +201,32 @@ def test_the_judge_finds(
 
 def test_the_judge_finds_what_is_still_in_an_inbox(ended: Ended, tmp_path: Path) -> None:
     (tmp_path / ".thumbdrop-removing-0123456789abcdef").mkdir()
-    verdict = judge(ended.library, {"far": tmp_path}, ended.expected)
+    verdict = judge(ended.library, {**ended.inboxes, "far": tmp_path}, ended.expected)
     assert verdict.counts["unfinished"] == 1
 
 
-def required(expected: Expected) -> set[str]:
-    return {sha256 for _, _, sha256 in expected.required}
+def lose_a_kept_file(inbox: Path, path: str) -> None:
+    (inbox / path).unlink()
+
+
+def damage_a_kept_file(inbox: Path, path: str) -> None:
+    (inbox / path).write_bytes(b"")
+
+
+def leave_a_file_that_nobody_dropped(inbox: Path, path: str) -> None:
+    (inbox / "stray.jpg").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "complaint"),
+    [(lose_a_kept_file, "lost"), (damage_a_kept_file, "wrong"), (leave_a_file_that_nobody_dropped, "unfinished")],
+)
+def test_the_judge_finds_what_is_wrong_where_files_stay(
+    ended: Ended, tmp_path: Path, sabotage: Callable[[Path, str], None], complaint: str
+) -> None:
+    kept = tmp_path / "kept"
+    shutil.copytree(ended.inboxes["kept"], kept)
+    inboxes = {**ended.inboxes, "kept": kept}
+    assert judge(ended.library, inboxes, ended.expected).complaints == []
+    sabotage(kept, next(iter(ended.expected.kept)))
+    assert judge(ended.library, inboxes, ended.expected).counts[complaint] >= 1

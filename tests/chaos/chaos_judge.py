@@ -68,8 +68,20 @@ class _Judge:
         self._look_at_quarantine()
         self._look_for_strays()
         for name, root in self._inboxes.items():
-            self._verdict.unfinished += [f"{name}/{os.fspath(p.relative_to(root))!r}" for p in sorted(root.rglob("*"))]
+            left = self._left_in(root) if name == "kept" else sorted(root.rglob("*"))
+            self._verdict.unfinished += [f"{name}/{os.fspath(path.relative_to(root))!r}" for path in left]
         return self._verdict
+
+    def _left_in(self, root: Path) -> list[Path]:
+        """What is in the inbox whose files stay and should not be; each that stays has to be as it was dropped."""
+        found = {os.fspath(path.relative_to(root)): path for path in root.rglob("*") if not path.is_dir()}
+        for path, content in self._expected.kept.items():
+            if path not in found:
+                self._verdict.lost.append(f"kept file {path!r}")
+            elif found[path].read_bytes() != content:
+                self._verdict.wrong.append(f"kept file {path!r} is not what was dropped")
+        hidden = [path for path in root.rglob(".*") if path.is_dir()]
+        return hidden + [found[path] for path in sorted(found.keys() - self._expected.kept.keys())]
 
     # -- images
 
@@ -132,6 +144,10 @@ class _Judge:
 
     def _complaints_about_original(self, manifest: Mapping[str, Any], key: Slot, picture: Picture) -> Iterator[str]:
         file = path_in(self._library, manifest, "original") if manifest["original"] else None
+        if key in self._expected.bare:
+            if file is not None:
+                yield f"it has an original, {manifest['original']!r}, which was to be kept or deleted"
+            return
         if file is not None and file.is_file():
             self._explain(file)
             if file.read_bytes() != picture.content:
@@ -146,10 +162,15 @@ class _Judge:
         for place, reason in reasons_in(self._library).items():
             file = self._library / "quarantine" / place
             self._explain(file.with_name(f"{file.name}.reason.json"))
+            if reason["source"]["inbox"] == "kept":
+                if file.exists():
+                    self._verdict.wrong.append(f"{place!r} was taken from an inbox whose files stay")
+                file = self._inboxes["kept"] / source_path(reason)
             if not file.is_file():
                 self._verdict.lost.append(f"quarantined file {place!r}: only its reason is there")
                 continue
-            self._explain(file)
+            if self._library in file.parents:
+                self._explain(file)
             key = (reason["source"]["inbox"], source_path(reason), sha256(file.read_bytes()))
             found[key] += 1
             wanted = self._expected.bad.get(key)

@@ -15,7 +15,10 @@ from typing import Literal
 
 from chaos_files import BAD, Picture, picture
 
-Inbox = Literal["near", "far"]  # on the library's file system, so that originals are renamed; on another one: copied
+# "near" is on the library's file system, so that originals are renamed, "far" on another one, so that they are copied; in
+# "kept" the files stay when they are done (`after = "keep"`), in "deleted" they are removed.
+Inbox = Literal["near", "far", "kept", "deleted"]
+_INBOXES: dict[Inbox, int] = {"near": 36, "far": 36, "kept": 14, "deleted": 14}
 How = Literal["slowly", "at once", "renamed", "linked", "by SFTP", "appended", "tree moved", "tree copied"]
 
 # At a full run's length, for about six hundred faults' worth of bad luck in ten minutes. Those that `up` starts again
@@ -93,12 +96,15 @@ class Fault:
 class Expected:
     """What must be there at the end.
 
-    `images` has every picture that may be there, `required` those that must. `bad` has the reason by (inbox, path, sha256).
+    `images` has every picture that may be there, `required` those that must, `bare` those that leave no original in the
+    library. `bad` has the reason by (inbox, path, sha256). `kept` has what stands in that inbox at last, by path.
     """
 
     images: dict[Slot, Picture] = field(default_factory=dict)
     required: set[Slot] = field(default_factory=set)
+    bare: set[Slot] = field(default_factory=set)
     bad: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    kept: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,8 @@ class _Drops:
         self._rng = rng
         self._seconds = seconds
         self._number = 0
-        self._stems: list[tuple[str, str]] = []  # (folder, stem) of earlier drops, for collisions
+        # (folder, stem) of earlier drops, for collisions, by top folder: images of different modes never share a slot.
+        self._stems: dict[str, list[tuple[str, str]]] = {"": [], "kept": [], "deleted": []}
         self._taken: set[tuple[str, str]] = set()
         self.made: list[Drop] = []
         self.expected = Expected()
@@ -179,7 +186,7 @@ class _Drops:
     def _plain(self) -> None:
         made = picture(self._rng)
         inbox, path, is_collision = self._new_path(made.suffix)
-        self._require(path, made)
+        self._require(inbox, path, made)
         self._add(inbox, path, "good, a name taken" if is_collision else "good", (self._step(made.content),))
 
     def _bad(self) -> None:
@@ -187,21 +194,22 @@ class _Drops:
         content = BAD[reason](self._rng)
         inbox, path, _ = self._new_path(self._rng.choice(("jpg", "png", "heic", "JPG")))
         self.expected.bad[inbox, path, sha256(content)] = reason
+        self._note_kept(inbox, path, content)
         self._add(inbox, path, f"bad: {reason}", (self._step(content),))
 
     def _again(self) -> None:
         """The same bytes under the same path once more, perhaps while the first are still there."""
         made = picture(self._rng)
         inbox, path, _ = self._new_path(made.suffix)
-        self._require(path, made)
+        self._require(inbox, path, made)
         again = self._step(made.content, self._rng.uniform(0.1, 12))
         self._add(inbox, path, "dropped twice", (self._step(made.content), again))
 
     def _elsewhere(self) -> None:
         """The same bytes under two paths; if their slot is the same there is one image, else there are two."""
         made = picture(self._rng)
-        inbox, path, _ = self._new_path(made.suffix)
-        self._require(path, made)
+        inbox, path, _ = self._new_path(made.suffix, {"near": 1, "far": 1})
+        self._require(inbox, path, made)
         self._add(inbox, path, "duplicate elsewhere", (self._step(made.content),))
         folder, _, name = path.rpartition("/")
         other: Inbox = "far" if inbox == "near" else "near"
@@ -209,14 +217,14 @@ class _Drops:
         if (other, twin) in self._taken:
             return
         self._taken.add((other, twin))
-        self._require(twin, made)
+        self._require(other, twin, made)
         self._add(other, twin, "duplicate elsewhere", (self._step(made.content),))
 
     def _resumed(self) -> None:
         """A connection that drops in the middle and comes back."""
         made = picture(self._rng, resumable=True)
         inbox, path, _ = self._new_path(made.suffix)
-        self._require(path, made)
+        self._require(inbox, path, made)
         cut = int(len(made.content) * self._rng.uniform(0.3, 0.95))
         tail = Step("appended", made.content[cut:], self._rng.uniform(0.3, 9))
         first = Step(self._rng.choice(("slowly", "at once")), made.content[:cut])
@@ -226,19 +234,19 @@ class _Drops:
         """Another image under the same path, perhaps while the first one is being worked on."""
         before, after = picture(self._rng), picture(self._rng)
         inbox, path, _ = self._new_path(before.suffix)
-        self.expected.images[slot_of(path, before.content)] = before
-        self._require(path, after)
+        self._allow(inbox, path, before)
+        self._require(inbox, path, after)
         second = self._step(after.content, self._rng.choice((0.0, 0.3, 0.6, 1, 3)) * self._rng.random())
         self._add(inbox, path, "overwritten", (self._step(before.content), second))
 
     def _tree(self) -> None:
-        inbox: Inbox = self._rng.choice(("near", "far"))
+        inbox = self._choose(_INBOXES)
         self._number += 1
         top = f"tree {self._number}"
         names = [f"{folder}{n}" for folder in ("", "in/", "in/deep/er/") for n in range(self._rng.randint(1, 6))]
         files = {f"{name}.{made.suffix}": made for name in names for made in (picture(self._rng),)}
         for path, made in files.items():
-            self._require(f"{top}/{path}", made)
+            self._require(inbox, f"{top}/{path}", made)
         how: How = self._rng.choice(("tree moved", "tree copied"))
         self._add(inbox, top, "in a tree", (Step(how),), tuple((path, made.content) for path, made in files.items()))
 
@@ -257,28 +265,43 @@ class _Drops:
         self.made.append(Drop(at, inbox, path, kind, steps, tree))
         self.files += max(1, len(tree))
 
-    def _require(self, path: str, made: Picture) -> None:
+    def _allow(self, inbox: Inbox, path: str, made: Picture) -> Slot:
         slot = slot_of(path, made.content)
         self.expected.images[slot] = made
-        self.expected.required.add(slot)
+        if inbox in ("kept", "deleted"):
+            self.expected.bare.add(slot)
+        return slot
 
-    def _new_path(self, suffix: str) -> tuple[Inbox, str, bool]:
+    def _require(self, inbox: Inbox, path: str, made: Picture) -> None:
+        self.expected.required.add(self._allow(inbox, path, made))
+        self._note_kept(inbox, path, made.content)
+
+    def _note_kept(self, inbox: Inbox, path: str, content: bytes) -> None:
+        if inbox == "kept":
+            self.expected.kept[path] = content
+
+    def _choose(self, inboxes: dict[Inbox, int]) -> Inbox:
+        return self._rng.choices(list(inboxes), list(inboxes.values()))[0]
+
+    def _new_path(self, suffix: str, inboxes: dict[Inbox, int] = _INBOXES) -> tuple[Inbox, str, bool]:
         """A path that no other drop has, and whether its name in the library is one that another image wants too."""
         while True:
-            inbox: Inbox = self._rng.choice(("near", "far"))
-            is_collision = bool(self._stems) and self._rng.random() < 0.15
-            folder, stem = self._rng.choice(self._stems) if is_collision else self._new_stem()
+            inbox = self._choose(inboxes)
+            top = inbox if inbox in self._stems else ""
+            stems = self._stems[top]
+            is_collision = bool(stems) and self._rng.random() < 0.15
+            folder, stem = self._rng.choice(stems) if is_collision else self._new_stem(top)
             if is_collision and folder and self._rng.random() < 0.5:
                 folder += "/below"
             path = f"{folder}/{stem}.{suffix}".lstrip("/")
             if (inbox, path) not in self._taken:
                 self._taken.add((inbox, path))
-                self._stems.append((folder, stem))
+                stems.append((folder, stem))
                 return inbox, path, is_collision
 
-    def _new_stem(self) -> tuple[str, str]:
+    def _new_stem(self, top: str) -> tuple[str, str]:
         self._number += 1
-        return self._rng.choice(_FOLDERS), self._rng.choice(_NAMES).format(self._number)
+        return f"{top}/{self._rng.choice(_FOLDERS)}".strip("/"), self._rng.choice(_NAMES).format(self._number)
 
 
 def slot_of(path: str, content: bytes) -> Slot:

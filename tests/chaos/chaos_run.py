@@ -26,8 +26,8 @@ from chaos_clients import Clients, Place
 from chaos_faults import Crew, Faults
 from chaos_files import MAX_BYTES
 from chaos_judge import BOXES, Verdict, judge
-from chaos_plan import WIPES, Plan, make_plan, slot_of
-from running import Thumbdrop, thumbdrops
+from chaos_plan import WIPES, Expected, Plan, make_plan, slot_of
+from running import Thumbdrop, manifests_in, reasons_in, thumbdrops
 
 TASK_SECONDS = 3
 SETTINGS = """\
@@ -40,6 +40,18 @@ settle = "300ms"
 name = "near"
 path = "{near}"
 settle = "300ms"
+
+[[inbox]]
+name = "kept"
+path = "{kept}"
+settle = "300ms"
+after = "keep"
+
+[[inbox]]
+name = "deleted"
+path = "{deleted}"
+settle = "300ms"
+after = "delete"
 
 [library]
 path = "{library}"
@@ -153,15 +165,15 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
 def set_up(thumbdrop: Thumbdrop, plan: Plan, disk: Path | None) -> Stage:
     """Make the folders and write the settings."""
     near, far = thumbdrop.folder / "disk", thumbdrop.folder
-    places = {name: Place(root / "inbox", root / "staging") for name, root in (("near", near), ("far", far))}
+    roots = {"near": near, "deleted": near, "far": far, "kept": far}
+    places = {name: Place(root / f"inbox-{name}", root / f"staging-{name}") for name, root in roots.items()}
     for place in places.values():
         place.inbox.mkdir(exist_ok=True)
         place.staging.mkdir()
     stage = Stage(thumbdrop, near / "library", places, disk)
     thumbdrop.configure(
         SETTINGS.format(
-            far=places["far"].inbox,
-            near=places["near"].inbox,
+            **{name: place.inbox for name, place in places.items()},
             library=stage.library,
             min_free=plan.min_free,
             sizes=", ".join(f'"{box}"' for box in BOXES),
@@ -185,7 +197,7 @@ def perform(stage: Stage, plan: Plan, began: float) -> Report:
         while dropping.is_alive():  # the last steps of the last drops
             crew.keep_running()
             dropping.join(0.1)
-        drain(stage, crew)
+        drain(stage, crew, plan.expected)
     finally:
         clients.stop()
         dropping.join()
@@ -206,16 +218,23 @@ def perform(stage: Stage, plan: Plan, began: float) -> Report:
     )
 
 
-def drain(stage: Stage, crew: Crew) -> None:
-    """Wait until the inboxes are empty and nothing is left for housekeeping; at most for some minutes."""
+def drain(stage: Stage, crew: Crew, expected: Expected) -> None:
+    """Wait until the inboxes are empty, what stays is done, and nothing is left for housekeeping; at most for some minutes."""
     deadline = time.monotonic() + _DRAIN_SECONDS
+    emptied = [inbox for name, inbox in stage.inboxes.items() if name != "kept"]
     while time.monotonic() < deadline:
         crew.keep_running()
-        if not any(_candidates(inbox) for inbox in stage.inboxes.values()):
+        if not any(_candidates(inbox) for inbox in emptied) and _is_all_told(stage.library, expected):
             sweep_now(stage.thumbdrop)  # may put back what a killed worker held aside
-            if not any(any(inbox.iterdir()) for inbox in stage.inboxes.values()):
+            if not any(any(inbox.iterdir()) for inbox in emptied):
                 return
         time.sleep(0.3)
+
+
+def _is_all_told(library: Path, expected: Expected) -> bool:
+    """Whether each image has its manifest and each bad file its reason: of files that stay, nothing else tells that."""
+    committed = {manifest["sha256"] for manifest in manifests_in(library).values()}
+    return len(reasons_in(library)) >= len(expected.bad) and committed >= {sha256 for _, _, sha256 in expected.required}
 
 
 def sweep_now(thumbdrop: Thumbdrop) -> None:
