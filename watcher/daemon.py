@@ -12,11 +12,14 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Callable, Container, Mapping
 from types import FrameType
+from typing import Any
 
-from config.logs import get_logger
+from config.load import SettingsError
+from config.logs import get_logger, printable
 from config.notify import notify_systemd
-from config.settings import Settings
+from config.settings import InboxSettings, Settings
 from config.urls import connect, results_url
 from tasks.app import make_publisher
 from tasks.leases import WORKING_MARGIN_SECONDS, Leases
@@ -24,6 +27,7 @@ from tasks.messages import Arrival
 from watcher.hints import Hints
 from watcher.inbox import Inbox
 from watcher.publish import Answer, Publisher
+from watcher.reload import reloaded
 from watcher.writers import ignore_sigio
 
 log = get_logger(__name__)
@@ -74,9 +78,11 @@ class Wake:
 
 
 class Watcher:
-    """All inboxes of one installation, their observer and their publisher."""
+    """All inboxes of one installation, their observer and their publisher; `read` gives the settings as they are now."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read: Callable[[], Settings] | None = None) -> None:
+        self._settings = settings
+        self._read = read
         self.wake = Wake()
         self._words: deque[str] = deque()
         self._hints = Hints(self.wake)
@@ -99,7 +105,7 @@ class Watcher:
         self.stopping = False
 
     def say(self, word: str) -> None:
-        """Put a word on the loop's queue: "stop" or "scan". Safe from any thread and from a signal handler."""
+        """Put a word on the loop's queue: "stop", "scan" or "reload". Safe from any thread and from a signal handler."""
         self._words.append(word)
         self.wake()
 
@@ -148,9 +154,36 @@ class Watcher:
             word = self._words.popleft()
             if word == "stop":
                 self.stopping = True
-            elif word == "scan":
+            else:
+                if word == "reload" and self._read:
+                    self._reload(self._read)
                 for inbox in self.inboxes.values():
                     inbox.want_scan()
+
+    def _reload(self, read: Callable[[], Settings]) -> None:
+        """Take over what can change, and name what cannot; wrong settings change nothing."""
+        notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            change = reloaded(self._settings, read())
+        except SettingsError as error:
+            log.error("settings.refused", why=error)
+        else:
+            for old, new in zip(self._settings.inbox, change.settings.inbox, strict=True):
+                if change.is_about(old, new):
+                    self._look_anew(new, change.settings)
+            self._settings = change.settings
+            log.info("settings.reloaded", changed=change.taken or "nothing")
+            if change.waiting:
+                log.warning("settings.need_restart", unchanged=change.waiting)
+        notify_systemd("READY=1")
+
+    def _look_anew(self, config: InboxSettings, settings: Settings) -> None:
+        """Put a new inbox in the place of one whose settings changed; what is in flight is known to the publisher."""
+        old = self.inboxes[config.name]
+        old.close()
+        new = Inbox(config, settings, self._hints, self.publisher.forget)
+        self.inboxes[config.name] = new
+        self._turns[self._turns.index(old)] = new
 
     def _hear(self, now: float) -> None:
         hints, troubles = self._hints.drain()
@@ -199,22 +232,24 @@ class Watcher:
     def _tell(self, now: float, now_ns: int) -> None:
         if not self._is_ready and all(inbox.has_begun for inbox in self.inboxes.values()):
             self._is_ready = True
-            notify_systemd("READY=1\nSTATUS=watching")
+            notify_systemd("READY=1")
             log.info("watcher.ready", inboxes=list(self.inboxes))
         if now < self._report_at:
             return
         self._report_at = now + REPORT_SECONDS
-        notify_systemd("WATCHDOG=1")
+        reports = {name: inbox.report(now, now_ns / 1e9) for name, inbox in self.inboxes.items()}
+        trouble = self.publisher.trouble
+        notify_systemd(f"WATCHDOG=1\nSTATUS={status_line(reports, self._held, self.publisher.in_flight, trouble)}")
         for name in self._held:  # of the others their own watcher tells
             self.publisher.say(
                 name,
-                self.inboxes[name].report(now, now_ns / 1e9)
+                reports[name]
                 | {
                     "host": socket.gethostname(),
                     "pid": os.getpid(),
                     "state": "watching",
                     "in_flight": self.publisher.in_flight,
-                    "broker": self.publisher.trouble or "ok",
+                    "broker": trouble or "ok",
                     "at": now_ns / 1e9,
                 },
             )
@@ -240,14 +275,27 @@ def raise_open_files_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def watch(settings: Settings) -> int:
-    """Run the watcher until SIGTERM or SIGINT; SIGHUP asks for a scan. Returns the exit code."""
+def status_line(reports: Mapping[str, dict[str, Any]], held: Container[str], in_flight: int, trouble: str) -> str:
+    """What `systemctl status` shows: one line for all inboxes, with whatever stands in the way."""
+    waiting = sum(sum(report["waiting"].values()) for report in reports.values())
+    lines = [f"{waiting} waiting, {in_flight} in flight"]
+    lines += [f"broker: {trouble}"] if trouble else []
+    for name, report in reports.items():
+        if not report["online"]:
+            lines.append(f"{name} is offline: {report['offline_why']}")
+        elif name not in held:
+            lines.append(f"{name} is not held yet, or by another watcher")
+    return printable("; ".join(lines))
+
+
+def watch(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
+    """Run the watcher until SIGTERM or SIGINT; SIGHUP has it read its settings and scan. Returns the exit code."""
     ignore_sigio()
     raise_open_files_limit()
-    watcher = Watcher(settings)
+    watcher = Watcher(settings, read)
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        watcher.say("scan" if number == signal.SIGHUP else "stop")
+        watcher.say("reload" if number == signal.SIGHUP else "stop")
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
