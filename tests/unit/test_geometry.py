@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.geometry import centred, final_size, rounded, stored, whole_size
+from tasks.geometry import centred, decode_divisor, final_size, rounded, stored, whole_size
 from tasks.recipe import Fit, WantedSize
 
 
@@ -66,3 +66,24 @@ def test_pixels_on_their_side_have_a_swapped_size() -> None:
 
 def test_rounding_goes_half_up_and_never_to_nothing() -> None:
     assert [rounded(length) for length in (0.0, 0.4, 0.5, 1.5, 2.5, 266.5)] == [1, 1, 1, 2, 3, 267]
+
+
+@pytest.mark.parametrize(
+    ("full", "largest", "divisor"),
+    [
+        ((4032, 3024), (1280, 960), 1),  # the half is only 1.6 times as large: 44 dB
+        ((6000, 4000), (1280, 853), 2),
+        ((4032, 3024), (640, 480), 2),
+        ((4032, 3024), (200, 150), 4),
+        ((4032, 3024), (160, 120), 8),
+        ((1280, 960), (1280, 960), 1),
+        ((65000, 1), (200, 1), 1),
+        ((5120, 3840), (1280, 960), 2),
+        ((5119, 3840), (1280, 960), 1),
+    ],
+)
+def test_a_jpeg_is_divided_only_where_the_thumbnail_cannot_show_it(
+    full: tuple[int, int], largest: tuple[int, int], divisor: int
+) -> None:
+    assert decode_divisor(full, largest) == divisor
+    assert decode_divisor(full[::-1], largest[::-1]) == divisor
