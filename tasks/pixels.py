@@ -28,6 +28,7 @@ from tasks.header import Header
 from tasks.jpeg_strict import DamagedJpegError, decode_strictly
 from tasks.recipe import Recipe, WantedSize
 from tasks.resample import shrink
+from tasks.source_profile import profile_of
 
 # EXIF 2.32, tag 274: what turns the stored pixels upright.
 _TURNS = {
@@ -118,7 +119,7 @@ def _decode(file: BinaryIO, header: Header, recipe: Recipe) -> _Decoded:
     if box is None:
         full = image.size  # a HEIC may turn out otherwise than its header said
     exif = read_exif(image, header.format)
-    profile = image.info.get("icc_profile")
+    profile = profile_of(image.info.get("icc_profile"), file, header.format)
     pixels = representative(image, file, header) if strict is None else strict
     return _Decoded(pixels, box or (0, 0, *pixels.size), stored(full, exif.orientation), exif, profile, damage)
 
