@@ -20,10 +20,12 @@ from redis import RedisError
 
 from config import load, logs
 from config.celery import EXPIRE, SWEEP
+from config.mistakes import EXIT_WRONG_SETTINGS
 from config.notify import notify_systemd
 from config.settings import Settings
 from config.urls import connect, results_url
 from tasks import periodic
+from tasks.alive import AliveStep
 from tasks.app import make_worker_app
 from tasks.child_limits import harden_child
 from tasks.errors import IngestError, Reason
@@ -35,7 +37,6 @@ from tasks.waits import wait_seconds
 
 STORE_TIMEOUT_SECONDS = 5.0
 FIRST_ROUND_EXPIRES_SECONDS = 300
-EXIT_WRONG_SETTINGS = 78  # EX_CONFIG of sysexits.h; systemd does not restart on it
 
 
 def _settings() -> Settings:
@@ -48,6 +49,7 @@ def _settings() -> Settings:
 
 settings = _settings()
 app = make_worker_app(settings)
+app.steps["consumer"].add(AliveStep)
 log = logs.get_logger(__name__)
 
 
@@ -117,7 +119,7 @@ def _fresh_connections(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _tell_ready(**_: Any) -> None:
-    notify_systemd("READY=1\nSTATUS=consuming")
+    notify_systemd("READY=1")
     log.info("worker.ready")
 
 
@@ -158,7 +160,13 @@ def _count_lost_child(exception: BaseException | None = None, kwargs: dict[str, 
         return
     arrival, token = from_message(kwargs)
     why = why_lost(exception)
-    told = {"inbox": arrival.inbox, "path": arrival.path, "reason": str(why.reason), "message": why.message}
+    told = {
+        "inbox": arrival.inbox,
+        "path": arrival.path,
+        "arrival_id": arrival.id,
+        "reason": str(why.reason),
+        "message": why.message,
+    }
     try:
         wait = _wait_after_lost(arrival, why)
         # When it died before it had begun, its message is gone with it.

@@ -107,7 +107,7 @@ class Ingest:
             foreseeable = _of_ours(error)
             if foreseeable is not None:
                 return self._put_off(work, foreseeable)
-            log.exception("image.failed", inbox=work.arrival.inbox, path=work.arrival.path)
+            log.exception("image.failed", **_named(work))
             return self._put_off(work, _unforeseen(error), failed="internal")
 
     # -- the steps
