@@ -5,6 +5,7 @@
 import os
 import shlex
 import shutil
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -15,11 +16,17 @@ import click
 from watcher.options import config_option, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
     from config.settings import Settings
+    from watcher.options import Command
     from watcher.printing import Lines
 
 BROKER_SECONDS = 5.0
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE_OPTIONS = ("--config", "--pidfile", "--logfile")
 
 
 @click.command()
@@ -68,20 +75,23 @@ def _own_name() -> str:
     return shlex.quote(os.path.relpath(called))
 
 
+def daemon_options(command: "Command") -> "Command":
+    """Add `--daemon` and the files of a daemon, passed on as `daemon`, `pidfile` and `logfile`."""
+    for option in (
+        click.option("--logfile", type=FILE, metavar="FILE", help="Its log. Default: in the state directory."),
+        click.option("--pidfile", type=FILE, metavar="FILE", help="Its pid file. Default: in the state directory."),
+        click.option("--daemon", is_flag=True, help="Detach from the terminal, where there is no systemd."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.option("--daemon", is_flag=True, help="Detach from the terminal, where there is no systemd.")
-@click.option(
-    "--pidfile",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Where a detached watcher leaves its pid. Default: watcher.pid in the state directory.",
-)
+@daemon_options
 @config_option
-def watch(*, daemon: bool, pidfile: Path | None, config: Path | None) -> None:
+def watch(*, daemon: bool, pidfile: Path | None, logfile: Path | None, config: Path | None) -> None:
     """Run the watcher alone."""
-    if pidfile and not daemon:
-        raise click.UsageError("--pidfile goes with --daemon")
-    settings = load_settings(config).settings
+    loaded = load_settings(config)
 
     def run() -> int:
         # Inside, because a detached process has lost whatever was opened before.
@@ -89,37 +99,107 @@ def watch(*, daemon: bool, pidfile: Path | None, config: Path | None) -> None:
         from watcher.daemon import watch
 
         configure()
-        return watch(settings)
+        return watch(loaded.settings, lambda: load_settings(loaded.file).settings)
 
-    if not daemon:
-        sys.exit(run())
-    from config.urls import make_private_dir, state_dir
-    from watcher.daemonize import AlreadyRunningError, detach
-
-    try:
-        make_private_dir(state_dir(settings))
-        sys.exit(detach(run, pidfile or state_dir(settings) / "watcher.pid", state_dir(settings) / "watcher.log"))
-    except (AlreadyRunningError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    sys.exit(_run(run, "watcher", loaded.settings, daemon=daemon, pidfile=pidfile, logfile=logfile))
 
 
 @click.command()
 @click.option("--concurrency", type=click.IntRange(1, 512), metavar="N", help="Processes. Default: one for each CPU.")
+@daemon_options
 @config_option
-def worker(concurrency: int | None, config: Path | None) -> None:
+def worker(
+    concurrency: int | None, *, daemon: bool, pidfile: Path | None, logfile: Path | None, config: Path | None
+) -> None:
     """Run one worker unit: the Celery worker, as `celery -A tasks worker` does."""
-    loaded = load_settings(config)
+    loaded, here = load_settings(config), Path.cwd()
     if loaded.file:
         os.environ["THUMBDROP_CONFIG"] = str(loaded.file)  # tasks/celery.py reads the settings itself
+
+    def run() -> int:
+        if not loaded.file:  # the defaults are relative to where it was started
+            os.chdir(here)
+        return _work(concurrency or available_cpus(), loaded.file)
+
+    # SIGHUP lets Celery finish what is at hand and start this very command again, from another directory.
+    sys.argv = [os.path.abspath(sys.argv[0]), *_absolute(sys.argv[1:])]
+    sys.exit(_run(run, "worker", loaded.settings, daemon=daemon, pidfile=pidfile, logfile=logfile))
+
+
+def _work(concurrency: int, config: Path | None) -> int:
+    from celery import signals
+
     from tasks.celery import app
+
+    signals.worker_ready.connect(lambda **_: _look_before_restart(config), weak=False)
 
     # Seven lines about running as root; `thumbdrop check` has one.
     warnings.filterwarnings("ignore", module=r"celery\.platforms")
-    argv = ["--quiet", "worker", "--concurrency", str(concurrency or available_cpus()), "--loglevel", "INFO"]
+    argv = ["--quiet", "worker", "--concurrency", str(concurrency), "--loglevel", "INFO"]
     # They cost connections and a second at the start, and nothing here asks for them (measured with Celery 5.7). The
     # heartbeat stays: by it a flower that is started later learns of the worker.
     argv += ["--without-gossip", "--without-mingle", "-n", f"thumbdrop-{os.getpid()}@%h"]
-    sys.exit(app.start(argv))
+    return app.start(argv)
+
+
+def _look_before_restart(config: Path | None) -> None:
+    """Let SIGHUP, with which Celery starts this command again, first find out whether the settings can be read.
+
+    Only from when the worker is ready; before, wrong settings end it.
+    """
+    from config.load import SettingsError
+    from config.logs import get_logger
+
+    restart = signal.getsignal(signal.SIGHUP)
+
+    def on_hangup(number: int, frame: "FrameType | None") -> None:
+        try:
+            load_settings(config)
+        except SettingsError as error:
+            get_logger(__name__).error("settings.refused", why=str(error))
+        else:
+            if callable(restart):
+                restart(number, frame)
+
+    signal.signal(signal.SIGHUP, on_hangup)
+
+
+def _run(
+    run: "Callable[[], int]",
+    name: str,
+    settings: "Settings",
+    *,
+    daemon: bool,
+    pidfile: Path | None,
+    logfile: Path | None,
+) -> int:
+    """Run it here, or detached; return the exit code."""
+    if not daemon:
+        if pidfile or logfile:
+            raise click.UsageError("--pidfile and --logfile go with --daemon")
+        return run()
+    from config.urls import make_private_dir, state_dir
+    from watcher.daemonize import AlreadyRunningError, detach
+
+    state = state_dir(settings)
+    try:
+        make_private_dir(state)
+        return detach(run, pidfile or state / f"{name}.pid", logfile or state / f"{name}.log")
+    except (AlreadyRunningError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _absolute(words: list[str]) -> list[str]:
+    """The words of a command line with the files that they name made absolute."""
+    found = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, value = word.partition("=")
+        if before in _FILE_OPTIONS:
+            word = os.path.abspath(word)  # noqa: PLW2901
+        elif equals and option in _FILE_OPTIONS:
+            word = f"{option}={os.path.abspath(value)}"  # noqa: PLW2901
+        found.append(word)
+    return found
 
 
 @click.command()
