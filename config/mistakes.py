@@ -66,6 +66,9 @@ class Mistake:
         return printable(f"{what}: {self.allowed}" + (f" ({self.origin})" if self.origin else ""))
 
 
+EXIT_WRONG_SETTINGS = 78  # EX_CONFIG of sysexits.h; systemd does not restart on it
+
+
 class SettingsError(Exception):
     """The settings cannot be used; `mistakes` has every one of them, and the text a line for each."""
 

@@ -14,7 +14,6 @@ from tasks.messages import Arrival
 from tasks.safe_names import safe_path
 
 UNCATEGORIZED = "uncategorized"
-PLACEHOLDERS = ("folder", "inbox", "year", "month", "day", "camera", "format", "orientation")
 
 
 def choose_category(settings: CategorySettings, facts: ImageFacts, arrival: Arrival) -> str:
@@ -36,7 +35,7 @@ def shape_of(facts: ImageFacts) -> Literal["landscape", "portrait", "square"]:
 
 
 def _placeholders(facts: ImageFacts, arrival: Arrival) -> dict[str, str | None]:
-    """The value of each of PLACEHOLDERS; None where the image has no such fact."""
+    """The value of each of config.names.PLACEHOLDERS; None where the image has no such fact."""
     folder, slash, _ = arrival.path.partition("/")
     year, month, day = facts.taken[:10].split("-") if facts.taken else (None, None, None)
     return {

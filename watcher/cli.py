@@ -15,14 +15,13 @@ from watcher.commands_quarantine import quarantine
 from watcher.commands_run import scan, up, watch, worker
 
 FOUND_SOMETHING_WRONG = 1
-WRONG_SETTINGS = 78  # EX_CONFIG of sysexits.h; systemd does not restart on it
 
 
 class _Commands(click.Group):
     """Turns the errors that an operator can mend into their text and exit code; anything else is a bug's traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from config.load import SettingsError  # noqa: PLC0415 - pydantic takes longer to load than --help to print
+        from config.mistakes import EXIT_WRONG_SETTINGS, SettingsError  # noqa: PLC0415 - pydantic takes longer to load than --help to print
         from tasks.errors import IngestError  # noqa: PLC0415
         from watcher.embedded import EmbeddedError  # noqa: PLC0415
 
@@ -30,7 +29,7 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             click.echo(str(error), err=True)
-            sys.exit(WRONG_SETTINGS)
+            sys.exit(EXIT_WRONG_SETTINGS)
         except EmbeddedError as error:
             click.echo(f"thumbdrop: {error}", err=True)
             sys.exit(FOUND_SOMETHING_WRONG)

@@ -14,9 +14,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from config.mistakes import EXIT_WRONG_SETTINGS
 from watcher.children import Child, describe_exit, next_wait
-
-EXIT_WRONG_SETTINGS = 78
 
 Say = Callable[[str, str], None]  # (part's name, line)
 Ladder = Sequence[tuple[signal.Signals, float]]  # what to send, and how many seconds to wait for the end

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from config.load import Loaded
 from config.logs import printable
+from config.mistakes import EXIT_WRONG_SETTINGS
 from config.mounts import network_mount_of
 from config.notify import notify_systemd
 from config.settings import Settings
 from config.show import to_toml
 from config.urls import is_embedded, make_private_dir, state_dir
 from watcher.asking import ask
-from watcher.crew import EXIT_WRONG_SETTINGS, Crew, Ladder, Part, Say
+from watcher.crew import Crew, Ladder, Part, Say
 from watcher.embedded import EmbeddedError, EmbeddedRedis, StateLock
 
 # Celery's beat has no command of ours: it runs where `celery -A tasks` would, but never imports from the current

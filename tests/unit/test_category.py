@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from config.names import PLACEHOLDERS
 from config.settings import CategorySettings, RuleSettings
 from tasks.category import choose_category, shape_of
 from tasks.facts import ImageFacts
@@ -25,6 +26,11 @@ def test_without_rules_the_first_folder_is_the_category() -> None:
 
 def test_a_file_at_the_top_is_uncategorized() -> None:
     assert choose_category(rules(), FACTS, TOP) == "uncategorized"
+
+
+@pytest.mark.parametrize("placeholder", PLACEHOLDERS)
+def test_every_placeholder_that_settings_may_hold_is_known(placeholder: str) -> None:
+    assert choose_category(rules(default=f"{{{placeholder}}}"), FACTS, ARRIVAL) != "uncategorized"
 
 
 def test_a_default_that_needs_a_missing_fact_is_uncategorized() -> None:
