@@ -76,7 +76,9 @@ def worker(settings: Settings) -> dict[str, Any]:
         "task_acks_on_timeout": True,  # False loops for ever
         "task_time_limit": limit,  # the hard one: only a kill stops a decoder written in C
         "worker_pool": "prefork",  # a decoder that crashes takes its own child only
-        "worker_prefetch_multiplier": 1,  # the fewest messages to repeat after a crash
+        # One message waits for each child, so that a child which is done need not wait for a round trip to the broker.
+        # It begins within the time that one task may take, which is when a message in no queue counts as lost.
+        "worker_prefetch_multiplier": 2,
         "worker_max_tasks_per_child": 500,  # a bound on leaks
         "worker_max_memory_per_child": 400_000,  # KiB of peak memory: a child that met a large image is replaced
         "worker_cancel_long_running_tasks_on_connection_loss": False,

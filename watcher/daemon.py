@@ -28,6 +28,7 @@ from watcher.hints import Hints
 from watcher.inbox import Inbox
 from watcher.publish import Answer, Publisher
 from watcher.reload import reloaded
+from watcher.sending import Sender
 from watcher.writers import ignore_sigio
 
 log = get_logger(__name__)
@@ -88,7 +89,7 @@ class Watcher:
         self._hints = Hints(self.wake)
         leases = Leases(connect(results_url(settings), STORE_TIMEOUT_SECONDS), settings.limits.task_time_seconds)
         self.publisher = Publisher(
-            make_publisher(settings),
+            Sender(make_publisher(settings)),
             leases,
             [inbox.name for inbox in settings.inbox],
             max_in_flight=settings.watcher.max_in_flight,

@@ -11,18 +11,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from amqp.exceptions import AMQPError
-from celery import Celery
-from kombu.exceptions import KombuError
 from redis import RedisError
 
-from config.celery import QUEUE
 from config.logs import get_logger
 from tasks.leases import Leases, Verdict, new_token
-from tasks.messages import TASK_INGEST, Arrival, to_message
+from tasks.messages import Arrival
 from watcher.flights import Flights
+from watcher.sending import BROKER_ERRORS, Sender
+from watcher.trouble import Trouble
 
 log = get_logger(__name__)
 
@@ -32,10 +29,7 @@ DUE_SECONDS = 1.0
 DEPTH_SECONDS = 5.0
 REPORT_SECONDS = 2.0
 REPORT_FADES_SECONDS = 15.0
-MAX_BACKOFF_SECONDS = 30.0
 BATCH = 64
-
-_BROKER_ERRORS = (KombuError, AMQPError, RedisError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +61,6 @@ class _Timer:
         return True
 
 
-@dataclass(slots=True)
-class _Trouble:
-    """One outside thing that may be away: what it last said, and not before when it is asked again."""
-
-    name: str
-    text: str = ""
-    failures: int = 0
-    until: float = 0.0
-
-    def failed(self, error: BaseException, now: float) -> None:
-        self.text = f"{type(error).__name__}: {error}"
-        if not self.failures:
-            log.warning(f"{self.name}.unreachable", error=self.text)
-        self.until = now + min(MAX_BACKOFF_SECONDS, 0.5 * 2 ** min(self.failures, 8))
-        self.failures += 1
-
-    def worked(self) -> None:
-        if self.failures:
-            log.info(f"{self.name}.recovered", failures=self.failures)
-        self.text, self.failures, self.until = "", 0, 0.0
-
-
 class Publisher:
     """Leases and publishes what it is offered, at most `max_in_flight` at a time, for the inboxes that it holds.
 
@@ -97,7 +69,7 @@ class Publisher:
 
     def __init__(
         self,
-        app: Celery,
+        sender: Sender,
         leases: Leases,
         inboxes: Sequence[str],
         *,
@@ -105,7 +77,7 @@ class Publisher:
         lost_after_seconds: float,
         wake: Callable[[], None],
     ) -> None:
-        self._app = app
+        self._sender = sender
         self._leases = leases
         self._inboxes = tuple(inboxes)
         self._max_in_flight = max_in_flight
@@ -125,8 +97,8 @@ class Publisher:
         self._forgotten: deque[Arrival] = deque()
         self._asked: deque[str] = deque()
         self._paused_until = 0.0
-        self._broker = _Trouble("broker")
-        self._store = _Trouble("leases")
+        self._broker = Trouble("broker")
+        self._store = Trouble("leases")
         self._timers = {
             name: _Timer(seconds)
             for name, seconds in [
@@ -307,12 +279,11 @@ class Publisher:
         began_at = time.monotonic()
         verdicts = self._lease(ours)
         cost_seconds = (time.monotonic() - began_at) / len(ours)
+        self._send([(verdict.arrival, verdict.token) for verdict in verdicts if verdict.state == "published"], now)
         for verdict in verdicts:
-            if verdict.state == "published":
-                self._send(verdict.arrival, verdict.token, now)
-            else:
-                if verdict.state == "paused":
-                    self._paused_until = now + verdict.wait_seconds
+            if verdict.state == "paused":
+                self._paused_until = now + verdict.wait_seconds
+            if verdict.state != "published":
                 self._answer(Answer(verdict.arrival, verdict.state, verdict.wait_seconds, cost_seconds))
         self._take_back()
 
@@ -326,23 +297,22 @@ class Publisher:
                 self._answer(Answer(arrival, "refused"))
             raise
 
-    def _send(self, arrival: Arrival, token: str, now: float) -> None:
-        """Publish one message; asks nothing of the lease store, so that no trouble there leaves an offer unanswered."""
-        try:
-            sent = now >= self._broker.until and self._app.send_task(
-                TASK_INGEST, kwargs=to_message(arrival, token), task_id=arrival.id, queue=QUEUE
-            )
-        except _BROKER_ERRORS as error:
+    def _send(self, leased: list[tuple[Arrival, str]], now: float) -> None:
+        """Publish messages; asks nothing of the lease store, so that no trouble there leaves an offer unanswered."""
+        if not leased:
+            return
+        sent, error = self._sender.send(leased) if now >= self._broker.until else (0, None)
+        if error is not None:
             self._broker.failed(error, now)
-            sent = None
-        if not sent:
+        elif sent:
+            self._broker.worked()
+        for arrival, token in leased[:sent]:
+            self._flights.add(arrival, token, now)
+            log.debug("image.published", inbox=arrival.inbox, path=arrival.path, arrival_id=arrival.id)
+            self._answer(Answer(arrival, "published"))
+        for arrival, token in leased[sent:]:
             self._unsent.append((arrival, token))
             self._answer(Answer(arrival, "refused"))
-            return
-        self._broker.worked()
-        self._flights.add(arrival, token, now)
-        log.debug("image.published", inbox=arrival.inbox, path=arrival.path, arrival_id=arrival.id)
-        self._answer(Answer(arrival, "published"))
 
     def _answer(self, answer: Answer) -> None:
         if answer.state not in ("ended", "due"):
@@ -357,18 +327,11 @@ class Publisher:
         if not self._timers["depth"].is_due(now) or not self._flights.need_depth:
             return
         try:
-            self._flights.measured(self._depth(), now)
+            self._flights.measured(self._sender.depth(), now)
             self._broker.worked()
-        except _BROKER_ERRORS as error:
+        except BROKER_ERRORS as error:
             self._flights.measured(None, now)
             self._broker.failed(error, now)
-
-    def _depth(self) -> int:
-        """How many messages wait in the queue. Declares it, because a passive look fails where there is none yet."""
-        with self._app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=3)
-            channel: Any = connection.default_channel
-            return int(channel.queue_declare(queue=QUEUE, durable=True, auto_delete=False).message_count)
 
     def _find_due(self, now: float) -> None:
         if not self._timers["due"].is_due(now):

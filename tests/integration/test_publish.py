@@ -20,6 +20,7 @@ from tasks.leases import Leases
 from tasks.messages import Arrival
 from waiting import wait_until
 from watcher.publish import Answer, Publisher
+from watcher.sending import Sender
 
 ONE = Arrival("inbox", "one.jpg", 10, 5)
 TWO = Arrival("inbox", "two.jpg", 11, 6)
@@ -39,7 +40,7 @@ class Rig:
         self.leases = Leases(server.client(1), task_time_seconds=60)
         self.woken = 0
         self.publisher = Publisher(
-            make_publisher(settings_for(server)),
+            Sender(make_publisher(settings_for(server))),
             Leases(server.client(1), task_time_seconds=60),
             ["inbox"],
             max_in_flight=int(options.get("max_in_flight", 4)),
@@ -85,6 +86,21 @@ def test_a_message_carries_the_arrival_id_as_its_task_id(rig: Rig) -> None:
     assert message["content-type"] == "application/json"
 
 
+def test_what_is_offered_together_is_leased_and_sent_in_one_round_trip_each(rig: Rig) -> None:
+    arrivals = [replace(ONE, size_bytes=size) for size in range(5)]
+
+    def reads_of(*offered: Arrival) -> int:
+        before: Any = rig.leases.redis.info("stats")
+        assert rig.offer(*offered) == ["published"] * len(offered)
+        after: Any = rig.leases.redis.info("stats")
+        return int(after["total_reads_processed"]) - int(before["total_reads_processed"])
+
+    rig.offer(arrivals[0])  # makes the connections and loads the scripts
+    assert reads_of(*arrivals[1:4]) == reads_of(arrivals[4])
+    sent = [message["headers"]["id"] for message in rig.messages()]  # type: ignore[index]
+    assert sent == [arrival.id for arrival in arrivals], "a message each"
+
+
 def test_free_slots_shrink_with_what_is_offered_and_in_flight_and_come_back(rig: Rig) -> None:
     assert rig.publisher.free_slots == 4
     rig.publisher.offer([ONE, TWO])
@@ -106,7 +122,7 @@ def test_a_dead_broker_refuses_at_once_leaves_no_lease_and_recovers(rig: Rig, re
     broker.folder.mkdir(exist_ok=True)
     broker.start()
     settings = settings_for(redis_server).model_copy(update={"broker": settings_for(broker).broker})
-    rig.publisher._app = make_publisher(settings)
+    rig.publisher._sender = Sender(make_publisher(settings))
     broker.kill()
     begun = time.monotonic()
     assert rig.offer(ONE) == ["refused"]
@@ -129,7 +145,7 @@ def test_leases_that_cannot_be_taken_back_at_once_block_neither_the_window_nor_t
     broker = RedisServer(redis_server._program, redis_server.folder / "broker")
     broker.folder.mkdir(exist_ok=True)
     settings = settings_for(redis_server).model_copy(update={"broker": settings_for(broker).broker})
-    rig.publisher._app = make_publisher(settings)
+    rig.publisher._sender = Sender(make_publisher(settings))
     admin: Any = redis_server.client()
     admin.execute_command("ACL SETUSER default -del")  # leases can be given, and not taken back
     try:
@@ -292,7 +308,7 @@ def test_a_paused_library_closes_the_window_for_as_long(rig: Rig) -> None:
 
 
 def test_a_publisher_that_fails_unforeseen_says_so_instead_of_looking_alive(rig: Rig) -> None:
-    rig.publisher._app = None  # type: ignore[assignment] # nothing outside gets it to fail in a way that is not foreseen
+    rig.publisher._sender = None  # type: ignore[assignment] # nothing outside gets it to fail in a way that is not foreseen
     rig.publisher.offer([ONE])
     rig.publisher.start()
     wait_until(lambda: rig.publisher.has_failed, "failed")
