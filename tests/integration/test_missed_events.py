@@ -13,7 +13,7 @@ import pytest
 from inbox_rig import Rig
 from needs import need
 from watcher import arming
-from watcher.hints import _Emitter
+from watcher.inotify_emitter import Emitter
 
 FILES = [f"top/{folder}/below/{number}.jpg" for folder in range(12) for number in range(5)]
 
@@ -31,7 +31,7 @@ def write(path: Path) -> str:
     return path.name
 
 
-def emitter_of(rig: Rig) -> _Emitter:
+def emitter_of(rig: Rig) -> Emitter:
     return rig.hints._emitters["inbox"]
 
 
