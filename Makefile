@@ -11,7 +11,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check faults chaos backlog test-power test-nfs bench lint format wheel wheels deb constraints clean FORCE
+.PHONY: help setup run test check faults chaos fuzz backlog test-power test-nfs bench lint format wheel wheels deb constraints clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,10 @@ test-power: .venv/installed-test ## cut the power of a virtual machine while it 
 
 test-nfs: .venv/installed-test ## inboxes on NFSv4 and NFSv3 in a virtual machine, on Debian 12 as root; some 15 minutes
 	@PYTHONPATH=tests:tests/systemd $(BIN)/python tests/vm/nfs_run.py
+
+# Another length or an old seed: make fuzz FUZZ="--minutes 2 --seed 7"; a finding again: FUZZ="--replay fuzz/findings/*.bin"
+fuzz: .venv/installed-test ## broken pictures thrown at the engine for 30 minutes; what it does wrong is kept in fuzz/findings
+	@PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ)
 
 backlog: .venv/installed-test ## backlogs and bursts at full size, with their figures; some 20 minutes, best with two idle cores
 	@THUMBDROP_BACKLOG=1 $(BIN)/python -m pytest -q tests/acceptance/test_backlog.py
@@ -78,7 +82,7 @@ constraints: ## remake constraints.txt with the newest versions that pyproject.t
 
 clean: ## remove what was built and installed here; inbox/ and library/ stay
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	find .ci config tasks watcher tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find .ci config fuzz tasks watcher tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- .venv: a stamp for each set of packages, as of these files
 

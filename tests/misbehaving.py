@@ -13,12 +13,13 @@ from images import image_bytes
 from waiting import wait_until
 
 DEEDS = {"segfaults": 1001, "never ends": 1002, "exhausts memory": 1003, "exits": 1004, "waits": 1005}
+DEEDS |= {"computes for ever": 1006, "asks for memory": 1007, "looks for a program": 1008}
 
 _CODE = """
 import os, sys
 
 if "worker" in sys.orig_argv:
-    import ctypes
+    import ctypes, mmap, shutil
     from PIL import ImageFile
 
     here, c, load = os.path.dirname(__file__), ctypes.PyDLL(None), ImageFile.ImageFile.load
@@ -36,6 +37,15 @@ if "worker" in sys.orig_argv:
             raise MemoryError
         if picture.width == {exits}:
             os._exit(3)  # as a library may that calls exit(3)
+        if picture.width == {computes_for_ever}:
+            sum(range(10**15))  # in C, for months
+        if picture.width == {asks_for_memory}:
+            try:
+                mmap.mmap(-1, 16 << 30, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)  # granted where nobody limits it
+            except OSError:
+                raise MemoryError
+        if picture.width == {looks_for_a_program} and shutil.which("gs"):
+            os._exit(4)
         while picture.width == {waits} and os.path.exists(os.path.join(here, "wait")):
             c.usleep(10_000)
         return load(picture)

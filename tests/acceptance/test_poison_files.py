@@ -137,6 +137,47 @@ def test_a_file_that_takes_more_memory_than_there_is_leaves_its_worker_alive(
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+def test_what_takes_more_than_the_kernel_may_give_ends_with_a_reason_and_costs_at_most_its_own_child(
+    make_thumbdrop: MakeThumbdrop, site: Path
+) -> None:
+    settings = limits(max_attempts=2).replace(f'"{TASK_SECONDS}s"', '"60s"') + 'cpu_time = "1s"\n'
+    programs = site / "programs"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\necho started >>{site}/gs\n")
+    (programs / "gs").chmod(0o755)
+    path = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    thumbdrop = make_thumbdrop(settings, environ=misbehaving(site) | path)
+    thumbdrop.start("up", "--workers", "1")
+    worker, child = thumbdrop.pid("worker"), thumbdrop.pid("worker child")
+    thumbdrop.drop("eps.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    thumbdrop.drop("asks.png", image_that("asks for memory"))
+    thumbdrop.drop("looks.png", image_that("looks for a program"))
+    thumbdrop.wait_quarantined(2)
+    thumbdrop.wait_done(1)
+    assert thumbdrop.pid("worker child") == child, "none of them cost a child"
+    assert not (site / "gs").exists(), "nobody started Ghostscript"
+    status = Path(f"/proc/{child}/status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    assert resource.prlimit(child, resource.RLIMIT_CORE) == (0, 0)
+
+    thumbdrop.drop("computes.png", image_that("computes for ever"))
+    thumbdrop.wait_quarantined(3)
+    thumbdrop.drop("good.png", image_bytes("png"))
+    thumbdrop.wait_done(2)
+    reasons = thumbdrop.reasons()
+    assert {name: found["reason"] for name, found in reasons.items()} == {
+        "inbox/eps.jpg": "unsupported_format",
+        "inbox/asks.png": "too_much_memory",
+        "inbox/computes.png": "timed_out",
+    }
+    assert "limits.cpu_time" in reasons["inbox/computes.png"]["message"]
+    assert reasons["inbox/computes.png"]["attempts"] == 2
+    assert thumbdrop.pid("worker") == worker, "only children died"
+    assert_all_is_well(thumbdrop)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_good_file_whose_children_are_killed_from_outside_is_done_in_the_end(
     make_thumbdrop: MakeThumbdrop, site: Path
 ) -> None:
