@@ -16,10 +16,12 @@ from tasks.messages import Arrival
 from watcher.arming import Arming
 from watcher.collector import Hint, Trouble
 from watcher.hints import Hints
+from watcher.inbox_report import report
 from watcher.looks import Looks
 from watcher.mounts import Offline, Online
 from watcher.names import Names
-from watcher.rescan import INOTIFY_SHARE, POLL_SECONDS, POLL_SHARE, Rescan
+from watcher.patience import rescan_for, rules_for
+from watcher.rescan import Rescan
 from watcher.settle import Rules
 from watcher.sighting import Sighting
 from watcher.tree import Tree, tree_for
@@ -28,10 +30,7 @@ from watcher.walks import PULL_FILES, PULL_SECONDS, SUBTREE, Walks
 
 log = get_logger(__name__)
 
-LOCAL_SETTLE_SECONDS = 2.0  # SFTP clients chmod and utime by path after the close, and would fail on a moved file
-NETWORK_SETTLE_SECONDS = 30.0  # attribute caches answer for 3 s (NFS) to 20 s (sshfs)
 ROOT_SECONDS = 2.0  # how often the root is looked at
-UNWATCHED_SECONDS = 5.0  # how often a tree is scanned of which parts could not be watched
 
 
 class Inbox:
@@ -261,39 +260,13 @@ class Inbox:
         return tree_for(root, self._names, remote=self._is_remote, deadline_seconds=silence)
 
     def _new_rescan(self) -> Rescan:
-        if self._arming.is_polled:
-            return Rescan(POLL_SECONDS, POLL_SHARE)
-        if self._arming.shortage:
-            return Rescan(min(self._rescan_seconds, UNWATCHED_SECONDS), POLL_SHARE)
-        return Rescan(self._rescan_seconds, INOTIFY_SHARE)
+        is_short = bool(self._arming.shortage)
+        return rescan_for(self._rescan_seconds, is_polled=self._arming.is_polled, is_short_of_watches=is_short)
 
     def _rules(self, path: str) -> Rules:
-        network = self._arming.layout.is_network(path)
-        settle = self._config.settle_seconds
-        if settle is None:
-            settle = NETWORK_SETTLE_SECONDS if network else LOCAL_SETTLE_SECONDS
-        return Rules(settle, self._empty_grace, network)
+        is_network = self._arming.layout.is_network(path)
+        return rules_for(self._config.settle_seconds, self._empty_grace, is_network=is_network)
 
     def report(self, now: float, clock: float) -> dict[str, Any]:
         """What this inbox does, as JSON primitives; `clock` is the wall clock in seconds."""
-        rescan = self._walks.rescan
-        finished = rescan.finished_at
-        return {
-            "online": self.is_online,
-            "offline_why": self._arming.offline_why,
-            "backend": self._arming.backend.name,
-            "why": self._arming.backend.why,
-            "watches": self._arming.watches,
-            "scan": {
-                "running": rescan.running,
-                "finished_at": None if finished is None else clock - (now - finished),
-                "seconds": rescan.spent_seconds,
-                "files": rescan.files,
-            },
-            "waiting": self._looks.pending.counts() | {"ready": self._looks.ready},
-            "waiting_has_more": self._walks.rescan.running and (finished is None or self._looks.ready > 0),
-            "ignored": self._walks.ignored,
-            "unreadable": list(self._walks.unreadable),
-            "missed_events": self._looks.hearing.missed,
-            "troubles": self._arming.troubles(now),
-        }
+        return report(self._arming, self._walks, self._looks, now, clock)

@@ -8,10 +8,6 @@ answers come when the scan is over already, so when the next one is due is not k
 
 from dataclasses import dataclass
 
-INOTIFY_SHARE = 0.05  # a scan is only the safety net there
-POLL_SHARE = 0.5  # there it is how anything is noticed at all
-POLL_SECONDS = 1.0  # the shortest pause of a polled inbox; with nothing to look at, a scan costs microseconds
-
 
 @dataclass(slots=True)
 class Rescan:

@@ -23,7 +23,8 @@ from tasks.slots import Slots, manifest_path
 from watcher.asking import ask
 from watcher.mounts import Layout, Offline, check_root
 from watcher.names import Names
-from watcher.settle import AskWriter, Rules, WaitSeconds, judge, trace
+from watcher.patience import rules_for
+from watcher.settle import AskWriter, WaitSeconds, judge, trace
 from watcher.sighting import Sighting
 from watcher.story_facts import Done, Facts, Kind, Quarantined
 from watcher.story_place import InInbox, InLibrary, Place, places, quarantined_of, slot_of
@@ -34,7 +35,6 @@ from watcher.writers import ignore_sigio, writer_of
 _DISK_SECONDS = 3.0
 _STORE_SECONDS = 2.5
 _KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFLNK: "link", stat.S_IFDIR: "directory"}
-_SETTLE_SECONDS = {False: 2.0, True: 30.0}  # settle = "auto", by whether the file system is a network one
 
 
 def gather(settings: Settings, asked: str, cwd: str | None = None) -> Facts:
@@ -140,9 +140,9 @@ def _kind(root: str, path: str) -> tuple[Kind, str]:
 def _with_settling(facts: Facts, settings: Settings, inbox: InboxSettings, sighting: Sighting) -> Facts:
     root = os.fspath(inbox.path)
     is_network = Layout(root, read_mounts()).is_network(sighting.path)
-    seconds = _SETTLE_SECONDS[is_network] if inbox.settle_seconds is None else inbox.settle_seconds
+    rules = rules_for(inbox.settle_seconds, settings.limits.empty_grace_seconds, is_network=is_network)
     # Judged by its ctime also on a network mount: this one look knows nothing of an earlier one.
-    rules = Rules(seconds, settings.limits.empty_grace_seconds)
+    rules = replace(rules, network=False)
     known = trace(None, sighting, None, time.monotonic())
     judged = partial(judge, sighting, known, rules, now_ns=time.time_ns(), monotonic=time.monotonic())
     verdict = judged()
