@@ -83,6 +83,8 @@ def transfer(
     it took place, is passed on. False also when the source changed while it was being copied.
     """
     if may_rename and is_on_same_mount(source, dir_fd):
+        # Else a power cut could leave an empty file under the final name, and take the upload with it.
+        source.sync()
         try:
             return to(dir_fd, None)
         except OSError as error:

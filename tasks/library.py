@@ -156,8 +156,10 @@ class Library:
     def original_for(self, slot: str, source: Source) -> str:
         """Where `archive` will put this original, unless another worker is faster; relative to the library.
 
-        With this in the manifest from the beginning, nothing has to be written between the commit and the move.
+        With this in the manifest from the beginning, nothing has to be written between the commit and the move. The
+        content is durable on return, because from the commit on the manifest speaks for it.
         """
+        source.sync()
         with self._tree.trouble("find a name for the original of", slot):
             return self._archive.place_for(slot, source)
 

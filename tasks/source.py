@@ -40,6 +40,7 @@ class Source:
         self.file: BinaryIO = os.fdopen(fd, "rb")
         self._ctime_ns = self.stat.st_ctime_ns
         self._sha256: str | None = None
+        self._is_synced = False
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +77,13 @@ class Source:
         with self._trouble("look at"):
             now = os.fstat(self.fd)
         return _has_same_content(now, self.stat) and now.st_ctime_ns == self._ctime_ns
+
+    def sync(self) -> None:
+        """Have the content on the disk, once: clients (cp, rsync, SFTP servers) leave it in the page cache for half a minute."""
+        if not self._is_synced:
+            with self._trouble("sync"):
+                os.fsync(self.fd)
+            self._is_synced = True
 
     def has_writer(self) -> bool:
         """Whether a program is seen to have it open for writing; see tasks/writers.py for what cannot be seen."""
