@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-_CROWD = 40  # so many files waiting are enough
+_CROWD = 12  # so many files waiting are enough: they shall be archived before the kernel writes them out by itself
 _BREATH_SECONDS = 0.15
 _FOLDERS = ("beach", "city", "woods")
 

@@ -22,8 +22,8 @@ from waiting import wait_until
 Answer = TypeVar("Answer")
 _BOOT_SECONDS = 300.0  # 17 s on two idle cores
 _SSH_OPTIONS = (
-    "-q -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=30 "
-    "-o ServerAliveInterval=30"
+    "-q -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=60 "
+    "-o ServerAliveInterval=60"
 )
 
 
@@ -38,6 +38,7 @@ class Machine:
         self._boots = 0
         self._port = 0
         self._qemu: subprocess.Popen[bytes] | None = None
+        self._line: subprocess.Popen[bytes] | None = None
         words = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(image.disk), "-F", "raw", str(self._changes)]
         subprocess.run(words, check=True)
 
@@ -50,7 +51,7 @@ class Machine:
         self._boots += 1
         self._port = _free_port()
         self._qemu = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, preexec_fn=die_with_pytest)
-        wait_until(self._answers, f"the machine boots; see {self._console}", _BOOT_SECONDS, every=0.5)
+        wait_until(self._is_up, f"the machine boots; see {self._console}", _BOOT_SECONDS, every=0.5)
         return time.monotonic() - began
 
     def cut_power(self) -> None:
@@ -74,14 +75,34 @@ class Machine:
             self._qemu.send_signal(number)
             self._qemu.wait()
             self._qemu = None
+        self._hang_up()
 
-    def _answers(self) -> bool:
+    def _is_up(self) -> bool:
         code = self._on().poll()
         assert code is None, f"qemu ended with {code}; see {self._console}"
-        with suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            self.run("systemctl is-active -q multi-user.target", seconds=30)
+        if self._line is None or self._line.poll() is not None:
+            # One connection for all commands: to make one costs the emulated machine seconds.
+            words = self._ssh("", "-M", "-N")[:-1]
+            self._line = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=die_with_pytest
+            )
+        if not self._control.exists():
+            return False
+        with suppress(subprocess.CalledProcessError):
+            self.run("systemctl is-active -q multi-user.target", seconds=_BOOT_SECONDS)
             return True
         return False
+
+    def _hang_up(self) -> None:
+        if self._line is not None:
+            self._line.kill()
+            self._line.wait()
+            self._line = None
+        self._control.unlink(missing_ok=True)
+
+    @property
+    def _control(self) -> Path:
+        return self._folder / f"ssh-{self._boots}"
 
     @property
     def _console(self) -> Path:
@@ -124,7 +145,9 @@ class Machine:
             preexec_fn=die_with_pytest,
         )
         if done.returncode:
-            raise subprocess.CalledProcessError(done.returncode, script, done.stdout, done.stderr)
+            error = subprocess.CalledProcessError(done.returncode, script, done.stdout, done.stderr)
+            error.add_note((done.stdout + done.stderr).decode(errors="backslashreplace"))
+            raise error
         return done.stdout.decode(errors="backslashreplace")
 
     def start(self, script: str, output: Path) -> "subprocess.Popen[bytes]":
@@ -151,9 +174,9 @@ class Machine:
         assert found is not None
         return found
 
-    def _ssh(self, script: str) -> list[str]:
-        where = ["-i", str(self._image.key), "-p", str(self._port), "root@127.0.0.1"]
-        return ["ssh", *_SSH_OPTIONS.split(), *where, script]
+    def _ssh(self, script: str, *options: str) -> list[str]:
+        where = ["-S", str(self._control), "-i", str(self._image.key), "-p", str(self._port), "root@127.0.0.1"]
+        return ["ssh", *_SSH_OPTIONS.split(), *options, *where, script]
 
 
 @contextmanager
