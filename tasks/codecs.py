@@ -34,6 +34,7 @@ from PIL import (
 from tasks.containers import looks_truncated
 from tasks.errors import InputError, Reason, TruncatedError, from_os_error
 from tasks.png_still import StillPng
+from tasks.tiff_pages import turn_to_the_picture
 
 _PLUGINS = {
     "jpeg": JpegImagePlugin.JpegImageFile.format,
@@ -108,11 +109,14 @@ def open_image(file: BinaryIO, kind: str, max_pixels: int) -> Image.Image:
         warnings.simplefilter("always")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return Image.open(file, formats=[_PLUGINS[kind]])
+            image = Image.open(file, formats=[_PLUGINS[kind]])
         except UnidentifiedImageError as error:
             raise UnidentifiedImageError(
                 "; ".join(str(cause.message) for cause in causes) or "not recognised"
             ) from error
+        if kind == "tiff":
+            turn_to_the_picture(image)
+    return image
 
 
 @contextmanager

@@ -15,6 +15,12 @@ from tasks.header import Header
 MAX_LOOKS = 10
 # Over all frames that are looked at, the first included: a second's work of a GIF or WebP decoder.
 MAX_LOOK_PIXELS = 40_000_000
+# Whatever is wrong with a later frame, a bomb among it.
+_NO_FRAME: tuple[type[Exception], ...] = (
+    *DECODER_ERRORS,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 _ANIMATED = ("gif", "webp", "png", "avif")
 _BLANK_RANGE = 12  # of 255; lossy encoders do not keep a blank canvas quite blank
 
@@ -60,7 +66,7 @@ def _first_of_the_later(
                 return picture
             if is_clear(chosen) and not is_clear(picture):
                 chosen = picture.copy()
-    except DECODER_ERRORS:
+    except _NO_FRAME:
         pass
     return chosen
 

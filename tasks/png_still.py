@@ -31,8 +31,13 @@ class _StillStream(PngImagePlugin.PngStream):
         """Check a chunk's sum, except where the chunk was passed over."""
         if cid in _ANIMATION:
             self.crc_skip(cid, data)
-        else:
+            return
+        try:
             super().crc(cid, data)
+        except SyntaxError:
+            if cid != b"iCCP":
+                raise
+            self.im_info.pop("icc_profile", None)
 
     def chunk_iCCP(self, pos: int, length: int) -> bytes:  # noqa: N802  # Pillow finds it by this name
         """Read the colour profile, if it can be read."""

@@ -20,7 +20,6 @@ _MAGIC = (
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
     (b"II+\0", "tiff"),  # BigTIFF
-    (b"MM\0+", "tiff"),
 )
 # The header sizes that follow the 14 bytes of BITMAPFILEHEADER; "BM" alone begins too many texts.
 _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -42,6 +41,7 @@ _RAW = (
 )
 _OTHERS = (
     (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"MM\0+", "big-endian BigTIFF"),  # which Pillow takes for an ordinary TIFF, and loses its way in
     (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
     (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
@@ -50,7 +50,6 @@ _OTHERS = (
     (0, b"\xc5\xd0\xd3\xc6", "EPS"),
     (0, b"%PDF", "PDF"),
     (0, b"\0\0\1\0", "Windows icon"),
-    (0, b"\0\0\2\0", "Windows cursor"),
     (0, b"icns", "Apple icon"),
     (0, b"DDS ", "DDS"),
     (0, b"qoif", "QOI"),
@@ -138,6 +137,8 @@ def _refuse_raw_magic(head: bytes) -> None:
 
 
 def _refuse_known_others(head: bytes) -> None:
+    if head[:4] == b"\0\0\2\0":
+        refuse_format("TGA" if head[4:6] == b"\0\0" else "Windows cursor")  # a cursor file holds at least one
     for at, magic, kind in _OTHERS:
         if head[at : at + len(magic)] == magic:
             refuse_format(kind)

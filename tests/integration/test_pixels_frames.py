@@ -1,9 +1,10 @@
 """Which picture of a file that holds several is shown."""
 
+import io
 from typing import Any
 
 import pytest
-from PIL import Image, MpoImagePlugin  # noqa: F401  # else Pillow would load every plugin it has, to find this writer
+from PIL import Image, MpoImagePlugin, TiffImagePlugin  # noqa: F401  # else Pillow would load every plugin it has, to find this writer
 
 import images
 from rendering import picture_of, rendered, size
@@ -63,6 +64,13 @@ def test_a_damaged_later_frame_does_not_cost_the_first() -> None:
     assert near(shown(bytes(content)), canvas(BLANK))
 
 
+def test_a_later_frame_that_is_a_bomb_does_not_cost_the_first() -> None:
+    content = bytearray(images.animation("gif", canvas(BLANK), images.photo(60, 40)))
+    at = content.rindex(b",\0\0\0\0")
+    content[at + 5 : at + 9] = b"\xff\xff\xff\xff"  # 4295 MP
+    assert near(shown(bytes(content)), canvas(BLANK))
+
+
 def apng(*, sequence: tuple[int, ...] = (0, 1, 2), frames: int = 2) -> bytes:
     """An APNG whose default image is its first frame, with the sequence numbers that are given."""
     content = images.animation("png", images.photo(60, 40), canvas((0, 0, 0)))
@@ -110,6 +118,24 @@ def test_of_a_photo_with_further_pictures_behind_it_the_first_is_shown() -> None
         found = rendered(content, size(60, 60))
         assert (found.facts.format, found.facts.frames, found.facts.width) == ("jpeg", 1, 60), name
         assert images.corners_of(shown(content)) == images.UPRIGHT, name
+
+
+@pytest.mark.parametrize("previews", [1, 2])
+def test_of_a_tiff_that_begins_with_a_preview_the_picture_is_shown(previews: int) -> None:
+    small = images.photo(30, 20).rotate(180)
+    made = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(made) as pages:
+        for picture, reduced in [(small, 1)] * previews + [(images.photo(60, 40), 0), (canvas((0, 0, 0)), 0)]:
+            picture.save(pages, "tiff", tiffinfo={254: reduced})
+            pages.newFrame()
+    found = rendered(made.getvalue(), size(60, 60))
+    assert (found.facts.width, found.facts.height, found.facts.frames) == (60, 40, 1)
+    assert images.corners_of(shown(made.getvalue())) == images.UPRIGHT
+
+
+def test_of_a_tiff_of_nothing_but_previews_the_first_is_shown() -> None:
+    content = images.encoded(images.photo(60, 40), "tiff", tiffinfo={254: 1})
+    assert images.corners_of(shown(content)) == images.UPRIGHT
 
 
 def near(found: Image.Image, wanted: Image.Image) -> bool:

@@ -52,6 +52,7 @@ def test_a_supported_format_is_told_by_its_first_bytes(head: bytes, name: str) -
         (b"\0\0\0\x0cjP  \r\n", Reason.UNSUPPORTED_FORMAT),
         (b"\xff\x4f\xff\x51", Reason.UNSUPPORTED_FORMAT),
         (b"\0\0\1\0\1\0", Reason.UNSUPPORTED_FORMAT),
+        (b"MM\0+\0\x08\0\0", Reason.UNSUPPORTED_FORMAT),
         (b"P6\n10 10\n255\n", Reason.UNSUPPORTED_FORMAT),
         (b"II*\0\x10\0\0\0CR\x02\0", Reason.UNSUPPORTED_RAW),
         (ftyp(b"crx ", b"isom"), Reason.UNSUPPORTED_RAW),
@@ -72,3 +73,9 @@ def test_everything_else_is_refused_with_the_reason_that_helps(head: bytes, reas
 def test_too_little_to_tell_may_still_be_arriving(head: bytes) -> None:
     with pytest.raises(TruncatedError):
         sniff(head)
+
+
+def test_a_tga_is_not_called_a_cursor() -> None:
+    for head, name in ((b"\0\0\2\0\1\0", "cursor"), (b"\0\0\2\0\0\0", "TGA")):
+        with pytest.raises(InputError, match=name):
+            sniff(head)

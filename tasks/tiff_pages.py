@@ -1,0 +1,29 @@
+"""Choose the page of a TIFF that is its picture: the first, unless that says of itself that it is a smaller copy.
+
+Scanners and image databases put a preview before the picture; TIFF 6.0 marks it (NewSubfileType, page 36). A camera RAW
+file that is made so never gets here (tasks/tiff_tags.py).
+"""
+
+from PIL import Image
+
+_SUBFILE_TYPE, _REDUCED = 254, 1
+_MAX_PAGES = 10  # that are looked at; each is a directory, not a decoding
+# What Pillow raises for a directory that is none.
+_NO_PAGE = (EOFError, OSError, ValueError, SyntaxError, LookupError, TypeError)
+
+
+def turn_to_the_picture(image: Image.Image) -> None:
+    """Seek to the first of the first pages that is no reduced copy; stay at the first where all are."""
+    for page in range(_MAX_PAGES):
+        try:
+            image.seek(page)
+        except _NO_PAGE:
+            break
+        if not _is_reduced(image):
+            return
+    image.seek(0)
+
+
+def _is_reduced(image: Image.Image) -> bool:
+    kind = getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)
+    return isinstance(kind, int) and bool(kind & _REDUCED)
