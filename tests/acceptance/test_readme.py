@@ -33,6 +33,113 @@ SETTING_UP = ("thumbdrop config init /etc/thumbdrop/thumbdrop.toml", "thumbdrop 
 RABBITMQ = tuple(command.format(password="PASSWORD") for command in RABBITMQ_SETUP)
 
 
+# Each answer to "what happens when", by the words of its question, with the tests that show it.
+SHOWN_BY = {
+    "a file is still being copied": (
+        "test_a_file_still_being_written_is_not_ready_until_it_is_closed",
+        "test_a_photo_is_done_once_and_whole_and_its_client_sees_no_error",
+        "test_any_change_of_a_network_file_starts_its_wait_again",
+    ),
+    "a client stalls, reserves the full size first, or preserves old times": (
+        "test_a_writer_that_stalls_for_longer_than_settle_is_waited_for",
+        "test_a_writer_that_sets_the_full_size_first_and_fills_it_in_later_is_waited_for",
+        "test_a_preserved_or_future_mtime_changes_nothing",
+    ),
+    "an upload was cut off": (
+        "test_a_photo_that_was_cut_off_waits_under_its_own_name_until_its_client_resumes",
+        "test_a_cut_off_upload_that_nobody_resumes_is_quarantined_when_its_grace_ends_and_not_while_it_is_written",
+    ),
+    "a JPEG is damaged in its middle": (
+        "test_a_jpeg_damaged_in_the_middle_is_found",
+        "test_a_photo_damaged_in_its_middle_is_told_as_the_policy_has_it",
+    ),
+    "the same name comes twice": (
+        "test_the_same_name_again_tells_of_both_files_and_of_a_duplicate_once",
+        "test_with_newest_a_changed_image_replaces_thumbnails_and_manifest_but_no_original",
+    ),
+    "other files want the same name": (
+        "test_each_of_the_names_that_collide_has_a_story_of_its_own",
+        "test_a_category_from_exif_never_leaves_its_place",
+    ),
+    "a file is no image, broken, or too large": (
+        "test_a_text_file_named_jpg_is_quarantined",
+        "test_a_bomb_is_quarantined_with_its_pixels_and_the_limit",
+        "test_retry_puts_a_file_back_under_its_own_name_to_be_tried_again",
+    ),
+    "a file crashes or hangs its decoder": (
+        "test_a_file_that_crashes_its_decoder_is_set_aside_after_as_many_attempts_as_it_is_given",
+        "test_a_file_that_never_ends_is_set_aside_and_holds_the_others_up_for_no_longer_than_one_task_may_take",
+    ),
+    "a file needs more memory than there is": (
+        "test_a_file_that_takes_more_memory_than_there_is_leaves_its_worker_alive",
+    ),
+    "thousands of files come at once": (
+        "test_a_backlog_costs_no_memory_begins_at_once_and_lets_fresh_files_pass",
+        "test_a_burst_costs_no_memory_and_nothing_of_it_is_lost_or_published_twice",
+    ),
+    "thousands of bad files stand in the inbox": (
+        "test_two_thousand_bad_files_do_not_slow_the_good_ones",
+        "test_as_many_files_that_may_not_be_read_do_not_slow_the_good_ones",
+    ),
+    "an empty file appears": ("test_an_empty_file_is_quarantined_after_its_grace",),
+    "Redis or RabbitMQ is down": (
+        "test_everything_is_done_although_rabbitmq_is_killed_in_mid_work_and_away_for_a_while",
+        "test_killing_any_part_in_the_middle_of_work_leaves_every_photo_complete",
+    ),
+    "Redis loses everything that it knew": (
+        "test_what_a_wipe_of_redis_took_is_made_good_within_two_rescans",
+        "test_everything_is_done_although_the_embedded_redis_loses_its_files_in_mid_work",
+        "test_a_kept_file_stays_and_after_a_wipe_of_redis_is_recognised_without_decoding",
+    ),
+    "the state directory is full": (
+        "test_a_full_state_directory_is_named_and_work_goes_on_when_there_is_room",
+    ),
+    "the library's disk is full": ("test_without_room_in_the_library_all_wait_and_go_on_by_themselves",),
+    "a share is unmounted": (
+        "test_a_network_inbox_is_polled_goes_offline_with_its_server_and_goes_on_when_it_is_back",
+        "test_an_inbox_that_is_unmounted_is_offline_and_whole_again_after_it_is_mounted",
+    ),
+    "an inbox's folder is deleted, moved away or replaced": (
+        "test_a_root_that_goes_away_is_offline_and_what_stands_there_later_is_found",
+        "test_a_replaced_root_is_watched_anew",
+    ),
+    "the library is to lie where names are not safe": ("test_an_rclone_mount_is_refused_as_a_library",),
+    "the watcher missed events": (
+        "test_ten_thousand_files_that_land_while_the_watcher_is_stopped_overflow_its_queue_and_are_all_found",
+        "test_an_observer_that_is_alive_and_deaf_is_replaced",
+    ),
+    "there are not enough inotify watches": (
+        "test_out_of_watches_at_the_start_the_inbox_is_polled_until_the_limit_is_raised",
+        "test_out_of_watches_at_run_time_new_directories_are_polled_and_one_warning_says_what_it_takes",
+    ),
+    "a share hangs": ("test_a_network_inbox_that_hangs_holds_up_no_other_inbox_no_worker_and_no_command",),
+    "a file may not be read or moved": (
+        "test_what_may_not_be_read_or_moved_is_named_with_mode_and_owner_and_goes_on_after_chmod",
+    ),
+    "a worker, the watcher or the machine dies": (
+        "test_killing_any_part_in_the_middle_of_work_leaves_every_photo_complete",
+        "test_what_a_killed_worker_had_begun_and_what_was_lost_on_the_way_is_done_within_a_task_time_and_a_rescan",
+        "test_a_child_killed_at_any_rename_link_or_unlink_of_an_ingest_leaves_it_whole_and_to_another",
+    ),
+    "workers are deployed or killed again and again": (
+        "test_a_dozen_deploys_in_mid_work_do_not_quarantine_a_slow_image",
+        "test_a_good_file_whose_children_are_killed_from_outside_is_done_in_the_end",
+    ),
+    "two watchers look at one inbox": (
+        "test_a_second_watcher_stands_by_and_takes_over_when_the_first_is_killed",
+    ),
+    "two workers get the same file": (
+        "test_two_workers_on_one_arrival_at_the_same_moment_leave_what_one_would",
+        "test_two_hosts_that_see_other_inodes_and_times_finish_every_file_between_them",
+    ),
+    "a name holds newlines or is not UTF-8": ("test_a_photo_is_done_whatever_it_is_called",),
+    "a symlink, FIFO or device stands in the inbox": (
+        "test_a_link_to_a_file_outside_is_left_alone_and_its_target_untouched",
+        "test_a_fifo_blocks_nobody",
+    ),
+}  # fmt: skip
+
+
 def blocks(language: str) -> list[str]:
     """The fenced blocks of a language, without the indent of the list that they may stand in."""
     found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
@@ -140,6 +247,13 @@ def test_other_commands_in_the_text_exist(make_thumbdrop: MakeThumbdrop) -> None
 
 def row_of(command: str) -> str:
     return next(row for row in table("Daily commands").splitlines() if f"`{command}" in row)
+
+
+def test_every_answer_to_what_happens_when_is_shown_by_tests_that_exist() -> None:
+    asked = [row.split(" | ")[0].removeprefix("| ") for row in table("What happens when").splitlines()[2:]]
+    assert sorted(asked) == sorted(SHOWN_BY)
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for names in SHOWN_BY.values() for name in names if f"def {name}(" not in tests] == []
 
 
 def test_settings_and_reasons_that_the_table_of_what_happens_names_exist() -> None:
