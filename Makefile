@@ -31,8 +31,9 @@ faults: .venv/installed-test ## the tests under real faults: kills, wipes, full 
 	@$(BIN)/python -m pytest -m "faults and not every_syscall"
 
 # Another length or an old seed: make chaos CHAOS="--files 500 --faults 60 --minutes 1 --seed 77"
-chaos: .venv/installed-test ## thousands of files while everything is killed, stopped, wiped and filled, then a worker killed at every call; 20 minutes, best as root
+chaos: .venv/installed-test ## thousands of files while everything is killed, stopped, wiped and filled, then a worker killed at every call; half an hour, best as root
 	@PYTHONPATH=tests $(BIN)/python tests/chaos/chaos_run.py $(CHAOS)
+	@PYTHONPATH=tests $(BIN)/python tests/chaos/chaos_run.py --rabbitmq --files 1000 --faults 80 --minutes 2
 	@$(BIN)/python -m pytest -m every_syscall
 
 # More cuts or an old seed: make test-power POWER="--kills 12 --seed 77"; that it can fail shows POWER=--without-fsync

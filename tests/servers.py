@@ -78,6 +78,11 @@ class RedisServer:
         assert self._process
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started and runs no more."""
+        return self._process is not None and self._process.poll() is not None
+
     def client(self, database: int = 0) -> Redis:
         """A client of the test's own."""
         return Redis(unix_socket_path=str(self.socket), db=database, decode_responses=True)
@@ -143,6 +148,11 @@ class RabbitMQ:
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RUNNING_UNDER_SYSTEMD": "true",  # the script then becomes the server instead of its parent
         }
+
+    @property
+    def pid(self) -> int:
+        """The node's process id, for tests that stop it with SIGSTOP."""
+        return self._processes[-1].pid
 
     @property
     def url(self) -> str:

@@ -22,6 +22,7 @@ from redis import Redis, RedisError
 
 from chaos_clients import Clients
 from chaos_plan import Fault
+from chaos_servers import Servers
 from running import Running, Thumbdrop
 
 _WORKER_CONCURRENCY = "1"
@@ -40,8 +41,9 @@ def _nothing() -> None:
 class Crew:
     """The processes: a `thumbdrop up`, and a worker unit of its own beside it; both are kept running."""
 
-    def __init__(self, thumbdrop: Thumbdrop) -> None:
+    def __init__(self, thumbdrop: Thumbdrop, servers: Servers | None = None) -> None:
         self.thumbdrop = thumbdrop
+        self.servers = servers
         self.up = thumbdrop.start("up", "--workers", "1")
         self.worker = self._start_worker()
         self._ended_at: dict[str, float] = {}
@@ -50,6 +52,8 @@ class Crew:
     def keep_running(self) -> None:
         """Start again what has ended, half a second later, and kill a worker that does not end when it is asked to."""
         now = time.monotonic()
+        if self.servers:
+            self.servers.keep_running()
         if self._is_due("up", self.up, now):
             self.up = self.thumbdrop.start("up", "--workers", "1", until=())
         if self._is_due("worker", self.worker, now):
@@ -88,6 +92,7 @@ class Faults:
     disk: Path | None  # the small file system that the library lies on, None when it cannot be filled
     done: list[tuple[float, str]] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
+    _is_rabbitmq_hit: bool = False
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -135,8 +140,25 @@ class Faults:
                 return self._flush()
             case "worker deployed" | "worker killed" | "up killed" | "up restarted":
                 return self._end(fault.kind)
+            case "RabbitMQ killed" | "RabbitMQ stopped":
+                return self._end_or_stop_rabbitmq(fault.kind)
             case _:
                 return self._signal(fault)
+
+    def _end_or_stop_rabbitmq(self, kind: str) -> Undo | None:
+        if self.crew.servers is None or self._is_rabbitmq_hit:
+            return None
+        rabbitmq = self.crew.servers.rabbitmq
+        self._is_rabbitmq_hit = True
+        if kind == "RabbitMQ killed":
+            rabbitmq.kill()
+            return lambda: self._rabbitmq_is_back(rabbitmq.start_again)
+        os.kill(rabbitmq.pid, signal.SIGSTOP)
+        return lambda: self._rabbitmq_is_back(lambda: _go_on(rabbitmq.pid))
+
+    def _rabbitmq_is_back(self, bring_back: Undo) -> None:
+        bring_back()
+        self._is_rabbitmq_hit = False
 
     def _end(self, kind: str) -> Undo | None:
         """End one of the two programs that are started again from here."""
@@ -154,8 +176,18 @@ class Faults:
                 running.process.terminate()
         return _nothing
 
+    @property
+    def _redis_data(self) -> Path:
+        servers = self.crew.servers
+        return servers.redis_data if servers else self.library / ".thumbdrop" / "redis"
+
+    @property
+    def _redis_socket(self) -> Path:
+        servers = self.crew.servers
+        return servers.redis.socket if servers else self.library / ".thumbdrop" / "redis.sock"
+
     def _flush(self) -> Undo:
-        with Redis(unix_socket_path=str(self.library / ".thumbdrop" / "redis.sock"), socket_timeout=1) as redis:
+        with Redis(unix_socket_path=str(self._redis_socket), socket_timeout=1) as redis:
             redis.flushall()
         return _nothing
 
@@ -174,7 +206,7 @@ class Faults:
             return lambda: _go_on(victim)
         os.kill(victim, signal.SIGKILL)
         if what.endswith("data deleted"):
-            shutil.rmtree(self.library / ".thumbdrop" / "redis", ignore_errors=True)
+            shutil.rmtree(self._redis_data, ignore_errors=True)
         return _nothing
 
     def _fill(self, choice: int) -> Undo | None:

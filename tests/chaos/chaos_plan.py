@@ -40,6 +40,8 @@ FAULTS = {
     "up killed": 4,
     "up restarted": 3,
 }
+# Those that come on top when RabbitMQ is the broker.
+RABBITMQ_FAULTS = {"RabbitMQ killed": 5, "RabbitMQ stopped": 15}
 WIPES = ("Redis flushed", "Redis killed and its data deleted")
 
 _FOLDERS = ("", "", "holiday", "holiday/sea", "walk", "walk/a/b", "Zoo 2024", "zoo", "caf\u00e9", "-rf", "x", "x/x")
@@ -112,6 +114,7 @@ class Plan:
     """One run."""
 
     seed: int
+    with_rabbitmq: bool
     seconds: float
     min_free: str
     drops: tuple[Drop, ...]
@@ -127,8 +130,9 @@ class Plan:
         return counted
 
 
-def make_plan(seed: int, files: int, faults: int, seconds: float) -> Plan:
+def make_plan(seed: int, files: int, faults: int, seconds: float, *, with_rabbitmq: bool = False) -> Plan:
     """A plan with so many files and faults in so many seconds."""
+    shares = FAULTS | RABBITMQ_FAULTS if with_rabbitmq else FAULTS
     rng = Random(seed)
     drops = _Drops(rng, seconds)
     while drops.files < files:
@@ -137,17 +141,18 @@ def make_plan(seed: int, files: int, faults: int, seconds: float) -> Plan:
     min_free = rng.choice(("0B", "1MB"))
     return Plan(
         seed=seed,
+        with_rabbitmq=with_rabbitmq,
         seconds=seconds,
         min_free=min_free,
         drops=tuple(sorted(drops.made, key=lambda drop: drop.at)),
-        faults=tuple(sorted(_faults(rng, faults, seconds), key=lambda fault: fault.at)),
+        faults=tuple(sorted(_faults(rng, shares, faults, seconds), key=lambda fault: fault.at)),
         expected=drops.expected,
     )
 
 
-def _faults(rng: Random, count: int, seconds: float) -> list[Fault]:
-    total = sum(FAULTS.values())
-    wanted = {kind: max(1, count * share // total) for kind, share in FAULTS.items()}
+def _faults(rng: Random, shares: dict[str, int], count: int, seconds: float) -> list[Fault]:
+    total = sum(shares.values())
+    wanted = {kind: max(1, count * share // total) for kind, share in shares.items()}
     wanted["pool child killed"] += max(0, count - sum(wanted.values()))
     made = []
     for kind, number in wanted.items():

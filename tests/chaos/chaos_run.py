@@ -27,6 +27,7 @@ from chaos_faults import Crew, Faults
 from chaos_files import MAX_BYTES
 from chaos_judge import BOXES, Verdict, judge
 from chaos_plan import WIPES, Expected, Plan, make_plan, slot_of
+from chaos_servers import Servers
 from running import Thumbdrop, manifests_in, reasons_in, thumbdrops
 
 TASK_SECONDS = 3
@@ -90,6 +91,7 @@ class Stage:
     library: Path
     places: dict[str, Place]
     disk: Path | None
+    servers: Servers | None
 
     @property
     def inboxes(self) -> dict[str, Path]:
@@ -119,7 +121,9 @@ class Report:
 
     def table(self) -> str:
         """The figures, a line each."""
-        rows: list[tuple[str, object]] = [("seed", self.plan.seed), ("files", self.plan.files_by_kind.total())]
+        rows: list[tuple[str, object]] = [("seed", self.plan.seed)]
+        rows += [("broker", "RabbitMQ")] if self.plan.with_rabbitmq else []
+        rows += [("files", self.plan.files_by_kind.total())]
         rows += [(f"  {kind}", number) for kind, number in sorted(self.plan.files_by_kind.items())]
         ways = Counter(step.how for drop in self.plan.drops for step in drop.steps)
         rows += [(f"  way: {how}", number) for how, number in sorted(ways.items())]
@@ -145,7 +149,11 @@ def run_and_keep(program: Path, folder: Path, plan: Plan) -> Iterator[tuple[Repo
         thumbdrop = make(None)
         with small_disk(thumbdrop.folder / "disk") as disk:
             stage = set_up(thumbdrop, plan, disk)
-            yield perform(stage, plan, began), stage
+            try:
+                yield perform(stage, plan, began), stage
+            finally:
+                if stage.servers:
+                    stage.servers.stop()
 
 
 @contextmanager
@@ -170,9 +178,12 @@ def set_up(thumbdrop: Thumbdrop, plan: Plan, disk: Path | None) -> Stage:
     for place in places.values():
         place.inbox.mkdir(exist_ok=True)
         place.staging.mkdir()
-    stage = Stage(thumbdrop, near / "library", places, disk)
+    servers = Servers(thumbdrop.folder) if plan.with_rabbitmq else None
+    stage = Stage(thumbdrop, near / "library", places, disk, servers)
+    more = servers.settings if servers else ""
     thumbdrop.configure(
-        SETTINGS.format(
+        more
+        + SETTINGS.format(
             **{name: place.inbox for name, place in places.items()},
             library=stage.library,
             min_free=plan.min_free,
@@ -187,7 +198,9 @@ def set_up(thumbdrop: Thumbdrop, plan: Plan, disk: Path | None) -> Stage:
 def perform(stage: Stage, plan: Plan, began: float) -> Report:
     """Drop and inject, wait until all is done, judge."""
     clients = Clients(stage.places)
-    crew = Crew(stage.thumbdrop)
+    if stage.servers:
+        stage.servers.start()
+    crew = Crew(stage.thumbdrop, stage.servers)
     faults = Faults(crew, clients, stage.library, stage.disk)
     now = time.monotonic()
     dropping = threading.Thread(target=clients.drop_all, args=(plan.drops, now), name="clients")
@@ -284,10 +297,14 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--faults", type=int, default=330)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long files and faults come")
+    parser.add_argument(
+        "--rabbitmq", action="store_true", help="with RabbitMQ as broker, which is killed and stopped too"
+    )
     parser.add_argument("--program", type=Path, default=Path(sys.executable).parent / "thumbdrop")
     parser.add_argument("--keep", action="store_true", help="keep what all processes printed, even if all is well")
     arguments = parser.parse_args()
-    plan = make_plan(arguments.seed, arguments.files, arguments.faults, arguments.minutes * 60)
+    seconds = arguments.minutes * 60
+    plan = make_plan(arguments.seed, arguments.files, arguments.faults, seconds, with_rabbitmq=arguments.rabbitmq)
     sys.stdout.write(f"chaos with seed {arguments.seed}: {len(plan.drops)} drops, {len(plan.faults)} faults\n")
     folder = Path(tempfile.mkdtemp(prefix="tdc-", dir="/var/tmp"))  # on a disk; short, because a socket's path is
     output = folder / "output"
