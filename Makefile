@@ -11,7 +11,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check faults chaos fuzz backlog test-power test-nfs bench lint format wheel wheels deb constraints clean FORCE
+.PHONY: help setup run test check faults test-systemd chaos fuzz backlog test-power test-nfs bench lint format wheel wheels deb constraints clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ BENCH ?= engine pipeline
 bench: .venv/installed-bench ## measure against what people use, and write benchmarks/REPORT.md with its plot; minutes, best with two idle cores
 	@for part in $(BENCH); do $(BIN)/python benchmarks/$$part.py || exit 1; done
 	@$(BIN)/python benchmarks/report.py
+
+test-systemd: .venv/installed-test deb ## the package on a booted Debian 12 with a real systemd: installed, mistreated, upgraded; minutes, as root
+	@$(BIN)/python -m pytest tests/systemd
 
 lint: .venv/installed-dev ## ruff, mypy --strict and the import rule
 	@$(BIN)/ruff check --quiet
