@@ -5,20 +5,27 @@ They take every key they touch as KEYS, but for the record of an earlier arrival
 
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
 
+# leases many arrivals of one inbox: KEYS from the fifth on are their leases, ARGV from the second on their ids and tokens
 OFFER = (
     _NOW
     + """
-local lease, due, kept, flight, pause = unpack(KEYS)
-local id, token, ttl = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('SISMEMBER', kept, id) == 1 then return {'kept', 0} end
-if redis.call('EXISTS', lease) == 1 then return {'leased', 0} end
-local score = redis.call('ZSCORE', due, id)
-if score and tonumber(score) > now then return {'waiting', tonumber(score) - now} end
+local due, kept, flight, pause = unpack(KEYS, 1, 4)
 local paused = redis.call('GET', pause)
-if paused then return {'paused', redis.call('PTTL', pause)} end
-redis.call('SET', lease, 'published:' .. token, 'PX', ttl)
-redis.call('SADD', flight, id)
-return {'published', 0}
+
+local function offer(lease, id, token)
+  if redis.call('SISMEMBER', kept, id) == 1 then return {'kept', 0} end
+  if redis.call('EXISTS', lease) == 1 then return {'leased', 0} end
+  local score = redis.call('ZSCORE', due, id)
+  if score and tonumber(score) > now then return {'waiting', tonumber(score) - now} end
+  if paused then return {'paused', redis.call('PTTL', pause)} end
+  redis.call('SET', lease, 'published:' .. token, 'PX', ARGV[1])
+  redis.call('SADD', flight, id)
+  return {'published', 0}
+end
+
+local verdicts = {}
+for i = 1, #KEYS - 4 do verdicts[i] = offer(KEYS[i + 4], ARGV[2 * i], ARGV[2 * i + 1]) end
+return verdicts
 """
 )
 

@@ -116,21 +116,23 @@ class Leases:
     # -- the watcher's side
 
     def offer(self, arrivals: Sequence[Arrival], tokens: Sequence[str] | None = None) -> list[Verdict]:
-        """Lease, in one round trip, each arrival that nobody holds and that is due; say what stands against others.
+        """Lease, in one round trip an inbox, each arrival that nobody holds and that is due; say what stands against others.
 
         Whoever gives the `tokens` of the leases himself can withdraw them after a RedisError: they may have been given
-        although the reply was lost.
+        although the reply was lost. At most some hundreds at once: nobody else is served meanwhile.
         """
         tokens = [new_token() for _ in arrivals] if tokens is None else tokens
-        pipe = self.redis.pipeline(transaction=False)
-        for arrival, token in zip(arrivals, tokens, strict=True):
-            keys = [_lease(arrival.id), *_keys(arrival.inbox, "due", "kept", "flight"), "thumbdrop:pause"]
-            self._offer(keys=keys, args=[arrival.id, token, PUBLISHED_SECONDS * 1000], client=pipe)
-        replies = pipe.execute()
-        return [
-            Verdict(arrival, state, token if state == "published" else "", wait_ms / 1000)
-            for arrival, token, (state, wait_ms) in zip(arrivals, tokens, replies, strict=True)
-        ]
+        verdicts: dict[int, Verdict] = {}
+        for inbox in dict.fromkeys(arrival.inbox for arrival in arrivals):
+            places = [place for place, arrival in enumerate(arrivals) if arrival.inbox == inbox]
+            ids = [arrivals[place].id for place in places]
+            keys = [*_keys(inbox, "due", "kept", "flight"), "thumbdrop:pause", *map(_lease, ids)]
+            args = [word for place, arrival_id in zip(places, ids, strict=True) for word in (arrival_id, tokens[place])]
+            replies = self._offer(keys=keys, args=[PUBLISHED_SECONDS * 1000, *args])
+            for place, (state, wait_ms) in zip(places, replies, strict=True):
+                token = tokens[place] if state == "published" else ""
+                verdicts[place] = Verdict(arrivals[place], state, token, wait_ms / 1000)
+        return [verdicts[place] for place in range(len(arrivals))]
 
     def withdraw(self, arrival: Arrival, token: str) -> bool:
         """Take a published lease back (the broker refused, or the message is lost); False when it is no longer ours."""

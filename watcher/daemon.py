@@ -38,6 +38,9 @@ STEP_SECONDS = 0.1  # how long one inbox may look before the next has its turn
 LONGEST_WAIT_SECONDS = 1.0
 REPORT_SECONDS = 1.0
 GATHER_SECONDS = 0.005  # after a wake: what comes in a burst is taken together, or each event would cost a pass
+BURST_SECONDS = (
+    0.05  # a wake this soon after the last pass belongs to a burst; one after a rest is for a file that need not wait
+)
 REFUSED_WAIT_SECONDS = 1.0
 
 
@@ -265,8 +268,9 @@ class Watcher:
                 descriptor = inbox.fileno()
                 if descriptor is not None:
                     selector.register(descriptor, selectors.EVENT_READ)
-            if selector.select(max(0.0, until - now)):
-                time.sleep(GATHER_SECONDS)
+            is_woken = selector.select(max(0.0, until - now))
+        if is_woken and time.monotonic() - now < BURST_SECONDS:
+            time.sleep(GATHER_SECONDS)
         self.wake.heard()
 
 
