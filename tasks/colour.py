@@ -73,7 +73,8 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """
     transform = _transform(profile, image.mode) if profile and len(profile) <= MAX_PROFILE_BYTES else None
     if transform is None:
-        return image.convert({"CMYK": "RGB", "LA": "RGBA"}.get(image.mode, image.mode))
+        wanted = {"CMYK": "RGB", "LA": "RGBA"}.get(image.mode, image.mode)
+        return image if image.mode == wanted else image.convert(wanted)
     if image.mode in ("LA", "RGBA"):
         converted = _applied(transform, image.convert(image.mode[:-1])).convert("RGB")
         converted.putalpha(image.getchannel("A"))

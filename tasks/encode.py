@@ -1,6 +1,6 @@
 """Encode one finished thumbnail: deterministic bytes, nothing of the source's metadata.
 
-A fresh image is encoded, never the one that was decoded: Pillow's writers pick comments, EXIF and profiles out of what
+A fresh image is encoded, never one that a decoder made: Pillow's writers pick comments, EXIF and profiles out of what
 an image carries along. Pixels are sRGB, so no profile is written.
 """
 
@@ -32,12 +32,19 @@ def encode(image: Image.Image, wanted: WantedSize, background: tuple[int, int, i
         image = flattened(image, background)
     if image.mode not in _MODES[wanted.format]:
         image = image.convert("RGB")
-    fresh = Image.new(image.mode, image.size)
-    fresh.paste(image)
     content = BytesIO()
     kept = {"exif": exif} if exif else {}
-    fresh.save(content, format=wanted.format, **_options(wanted), **kept)
+    _fresh(image).save(content, format=wanted.format, **_options(wanted), **kept)
     return content.getvalue()
+
+
+def _fresh(image: Image.Image) -> Image.Image:
+    """The image without anything but pixels: itself when it is a plain one, else a copy."""
+    if type(image) is Image.Image and not image.info:
+        return image
+    fresh = Image.new(image.mode, image.size)
+    fresh.paste(image)
+    return fresh
 
 
 def _options(wanted: WantedSize) -> dict[str, Any]:
