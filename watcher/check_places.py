@@ -1,28 +1,29 @@
-"""The checks of `thumbdrop check` that look at directories: rights, room, file systems, inotify.
+"""The checks of `thumbdrop check` that look at directories: rights, room, file systems, clocks.
 
 The library is written to for real (watcher/check_writing.py); an inbox is only asked, because it belongs to others. What a reader would get wrong: rights are those of whoever runs
 the check, so run it as the user that Thumbdrop runs as.
 """
 
+import errno
 import grp
 import os
 import pwd
 import time
+from contextlib import suppress
 
 from config.mounts import is_network, read_mounts
 from config.settings import InboxSettings, Settings
 from config.urls import state_dir
+from tasks.durable import temporary_name
 from tasks.errors import ResourceError
 from tasks.library_tree import Tree
+from watcher.check_rights import check_rights
 from watcher.check_writing import check_writing
 from watcher.finding import Finding
 from watcher.mounts import Layout, Offline, check_root, choose_backend
-from watcher.names import Names
-from watcher.walk import Walk
-from watcher.wording import counted
+from watcher.wording import roughly
 
-_COUNT_SECONDS = 5.0
-_INOTIFY = "/proc/sys/fs/inotify"
+MAX_SKEW_SECONDS = 60.0
 
 
 def check_library(settings: Settings) -> list[Finding]:
@@ -35,10 +36,10 @@ def check_library(settings: Settings) -> list[Finding]:
     group = check_group(settings.library.group)
     if group and group[0].verdict == "failed":
         return group
-    found = [check_writing(root, _me()), *_check_room(settings), *group]
+    found = [check_writing(root, whoever()), *_check_room(settings), *_check_clock(root), *group]
     state = os.fspath(state_dir(settings))
     if os.path.isdir(state) and not os.access(state, os.R_OK | os.W_OK | os.X_OK):
-        found.append(Finding("failed", f"state {state}: {_me()} may not write it", f"chown {_me()} {state}"))
+        found.append(Finding("failed", f"state {state}: {whoever()} may not write it", f"chown {whoever()} {state}"))
     return found
 
 
@@ -50,6 +51,28 @@ def _check_room(settings: Settings) -> list[Finding]:
     return [Finding("ok", f"library {settings.library.path}: more free than min_free")]
 
 
+def _check_clock(root: str) -> list[Finding]:
+    """Compare the time that the library's file system gives to a new file with our own."""
+    path = os.path.join(root, temporary_name())
+    try:
+        with open(path, "xb"):
+            ahead = os.stat(path).st_mtime - time.time()
+    except OSError:
+        return []  # said by check_writing
+    finally:
+        with suppress(OSError):
+            os.unlink(path)
+    return judge_clock(f"library {root}", ahead)
+
+
+def judge_clock(what: str, ahead_seconds: float) -> list[Finding]:
+    """Judge by how much another clock is ahead of ours; pure."""
+    if abs(ahead_seconds) <= MAX_SKEW_SECONDS:
+        return []
+    told = f"{roughly(abs(ahead_seconds))} {'ahead of' if ahead_seconds > 0 else 'behind'} ours"
+    return [Finding("warning", f"{what}: its clock is {told}", "run an NTP client on both machines")]
+
+
 def check_group(name: str) -> list[Finding]:
     """Look whether the library's group is there and this user may give files to it."""
     if not name:
@@ -59,7 +82,7 @@ def check_group(name: str) -> list[Finding]:
     except KeyError:
         return [Finding("failed", f"library.group: there is no group {name}", f"groupadd {name}")]
     if os.geteuid() != 0 and gid not in {os.getegid(), *os.getgroups()}:
-        return [Finding("failed", f"library.group: {_me()} is not in {name}", f"usermod -aG {name} {_me()}")]
+        return [Finding("failed", f"library.group: {whoever()} is not in {name}", f"usermod -aG {name} {whoever()}")]
     return [Finding("ok", f"library.group: {name}")]
 
 
@@ -69,18 +92,7 @@ def check_inbox(inbox: InboxSettings, settings: Settings) -> list[Finding]:
     online = check_root(root, None, require_mount=inbox.require_mount)
     if isinstance(online, Offline):
         return [Finding("failed", f"{name}: {online.why}", "create or mount it; `thumbdrop up` creates it")]
-    return [_check_rights(inbox, root), *_check_backend(inbox, root), *_check_neighbour(name, root, settings)]
-
-
-def _check_rights(inbox: InboxSettings, root: str) -> Finding:
-    needed = os.R_OK | os.X_OK if inbox.after == "keep" else os.R_OK | os.W_OK | os.X_OK
-    if os.access(root, needed):
-        doing = "read" if inbox.after == "keep" else "read and empty"
-        return Finding("ok", f"inbox {inbox.name}: {_me()} can {doing} {root}")
-    remedy = (
-        f'let {_me()} write {root}, or set after = "keep"' if os.access(root, os.R_OK) else f"let {_me()} read {root}"
-    )
-    return Finding("failed", f"inbox {inbox.name}: {_me()} lacks rights on {root}", remedy)
+    return [*check_rights(inbox, whoever()), *_check_backend(inbox, root), *_check_neighbour(name, root, settings)]
 
 
 def _check_backend(inbox: InboxSettings, root: str) -> list[Finding]:
@@ -95,52 +107,28 @@ def _check_backend(inbox: InboxSettings, root: str) -> list[Finding]:
 
 def _check_neighbour(name: str, root: str, settings: Settings) -> list[Finding]:
     library = os.fspath(settings.library.path)
-    if not os.path.isdir(library) or os.stat(root).st_dev == os.stat(library).st_dev:
+    if not os.path.isdir(library) or _can_rename(root, library):
         return []
-    return [
-        Finding("note", f"{name}: on another file system than the library, so originals are copied and not renamed")
-    ]
+    if os.stat(root).st_dev != os.stat(library).st_dev:
+        return [
+            Finding("note", f"{name}: on another file system than the library, so originals are copied and not renamed")
+        ]
+    what = f"{name}: another mount of the library's own file system, so originals are copied and not renamed"
+    return [Finding("note", what, "use one mount above both: one path in ReadWritePaths=, one bind mount")]
 
 
-def check_inotify(settings: Settings) -> list[Finding]:
-    """Compare the directories of the watched inboxes with the kernel's limit."""
-    watched = [inbox for inbox in settings.inbox if _is_watched(inbox)]
-    directories = sum(_count_directories(inbox) for inbox in watched)
-    if not watched:
-        return []
-    return judge_inotify(directories, _limit("max_user_watches"), _limit("max_user_instances"))
+def _can_rename(source: str, target: str) -> bool:
+    """Ask the kernel with a name that is not there: it compares the mounts before it looks for the file (rename(2), EXDEV)."""
+    name = temporary_name()
+    try:
+        os.rename(os.path.join(source, name), os.path.join(target, name))
+    except OSError as error:
+        return error.errno != errno.EXDEV
+    return True
 
 
-def judge_inotify(directories: int, max_watches: int, max_instances: int) -> list[Finding]:
-    """Judge the kernel's limits; pure. Other programs of this user share them, so half of it has to be enough."""
-    if max_instances < 1:
-        return [Finding("failed", "inotify: no instance is allowed", "sysctl fs.inotify.max_user_instances=128")]
-    what = f"inotify: {counted(directories, 'directory', 'directories')} to watch"
-    if directories * 2 > max_watches:
-        remedy = f"sysctl fs.inotify.max_user_watches={max(524_288, directories * 4)}; without it they are polled"
-        return [Finding("warning", f"{what}, the limit is {max_watches} for all programs of {_me()}", remedy)]
-    return [Finding("ok", f"{what}, the limit is {max_watches}")]
-
-
-def _is_watched(inbox: InboxSettings) -> bool:
-    root = os.fspath(inbox.path)
-    return os.path.isdir(root) and choose_backend(inbox.watch, Layout(root, read_mounts()).fstype).name == "inotify"
-
-
-def _count_directories(inbox: InboxSettings) -> int:
-    deadline = time.monotonic() + _COUNT_SECONDS
-    with Walk(os.fspath(inbox.path), Names(inbox.ignore, inbox.suffixes)) as walk:
-        while not walk.finished and time.monotonic() < deadline:
-            walk.pull(1000, 0.2)
-        return walk.directories
-
-
-def _limit(name: str) -> int:
-    with open(f"{_INOTIFY}/{name}", encoding="ascii") as file:
-        return int(file.read())
-
-
-def _me() -> str:
+def whoever() -> str:
+    """Name the user that we are."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -10,13 +10,12 @@ from config.addresses import masked
 from config.settings import Settings
 from config.urls import broker_url, connect, is_embedded, results_url
 from watcher.asking import explain
+from watcher.check_places import judge_clock
 from watcher.embedded import OLDEST_VERSION, EmbeddedError, EmbeddedRedis, find_server, server_version
 from watcher.finding import Finding
 from watcher.status_questions import reach_broker
-from watcher.wording import roughly
 
 _SECONDS = 3.0
-_MAX_SKEW_SECONDS = 60.0
 
 
 def check_broker(settings: Settings) -> list[Finding]:
@@ -77,11 +76,14 @@ def judge_redis(address: str, info: dict[str, Any], save: str | None, skew_secon
     if not info.get("aof_enabled") and save == "":
         what = f"{store}: keeps nothing on disk; after its restart, work is repeated and retries start anew"
         found.append(Finding("warning", what, "set appendonly yes in redis.conf"))
+    failing = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if info.get(name, "ok") != "ok"]
+    if failing:
+        what = f"{store}: could not write its data to disk ({', '.join(failing)}), and may refuse to be written to"
+        found.append(
+            Finding("failed", what, "look into its log: mostly its disk is full, or it may not write its directory")
+        )
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         what = f"{store}: maxmemory-policy is {policy}, so leases and messages may be thrown away"
         found.append(Finding("warning", what, "set maxmemory-policy noeviction in redis.conf"))
-    if abs(skew_seconds) > _MAX_SKEW_SECONDS:
-        what = f"{store}: its clock is {roughly(abs(skew_seconds))} {'ahead of' if skew_seconds > 0 else 'behind'} ours"
-        found.append(Finding("warning", what, "run an NTP client on both machines"))
-    return found
+    return found + judge_clock(store, skew_seconds)

@@ -1,26 +1,33 @@
 """`thumbdrop check`: looks at everything that an installation needs, before or while it runs.
 
-Puts together the checks of places (watcher/check_places.py) and of servers (watcher/check_servers.py), and has those of
-this machine's programs. What a reader would get wrong: a check may hang with what it looks at, so each is asked with a
+Puts together the checks of places (watcher/check_places.py), of servers (watcher/check_servers.py) and of systemd's units,
+and has those of this machine's programs. What a reader would get wrong: a check may hang with what it looks at, so each is asked with a
 time limit, and no answer is a finding too.
 """
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+from config.load import Loaded
 from config.mounts import network_mount_of, read_mounts
 from config.settings import Settings
 from watcher.asking import Answer, ask_all
-from watcher.check_places import check_inbox, check_inotify, check_library
+from watcher.check_inotify import check_inotify
+from watcher.check_places import check_inbox, check_library, whoever
 from watcher.check_servers import check_broker, check_results
+from watcher.check_units import check_units
 from watcher.finding import Finding
 from watcher.mounts import Layout
 
 SECONDS = 15.0
+SERVICES_FILE = Path("/etc/thumbdrop/thumbdrop.toml")
+SERVICES_USER = "thumbdrop"
 
 # Asked of a process of its own: nobody on the watcher's side loads Pillow.
 _ASK_PILLOW = """
@@ -37,12 +44,45 @@ print(json.dumps(found))
 """
 
 
+def check_for_services(loaded: Loaded) -> list[Finding] | None:
+    """Look at everything as the user of the systemd services: root may do what they may not, and would find nothing wrong.
+
+    None when that is not the question: we are not root, or the settings are not those of the services.
+    """
+    if os.geteuid() != 0 or loaded.file != SERVICES_FILE:
+        return None
+    try:
+        user = pwd.getpwnam(SERVICES_USER)
+    except KeyError:
+        return None
+    # Addresses may come from where that user may not read.
+    urls = {"THUMBDROP_BROKER_URL": loaded.settings.broker.url, "THUMBDROP_RESULTS_URL": loaded.settings.results.url}
+    reply = subprocess.run(
+        [sys.executable, "-P", "-c", "from watcher.cli import main; main()", "check", "--json"],
+        user=user.pw_uid,
+        group=user.pw_gid,
+        extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
+        env={**os.environ, **urls, "THUMBDROP_CONFIG": str(loaded.file)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        found = [Finding(**one) for one in json.loads(reply.stdout)]
+    except ValueError:
+        why = (reply.stderr.strip().splitlines() or ["no answer"])[-1]
+        return [Finding("failed", f"user {user.pw_name}: cannot check: {why}", f"let it read {loaded.file}")]
+    return [Finding("ok", f"user: checked as {user.pw_name}, the user of the services"), *found]
+
+
 def check_everything(settings: Settings, seconds: float = SECONDS) -> list[Finding]:
     """Look at everything; the findings in the order in which one would mend them."""
     questions: dict[str, Callable[[], list[Finding]]] = {"library": partial(check_library, settings)}
     for inbox in settings.inbox:
         questions[f"inbox {inbox.name}"] = partial(check_inbox, inbox, settings)
-    questions["inotify"] = partial(check_inotify, settings)
+    questions["inotify"] = partial(check_inotify, settings, whoever())
+    questions["units"] = partial(check_units, settings)
     questions["broker"] = partial(check_broker, settings)
     questions["result store"] = partial(check_results, settings)
     questions["image formats"] = partial(check_formats, settings)

@@ -56,10 +56,11 @@ def why(path: str, *, as_json: bool, config: Path | None) -> None:
 @config_option
 def check(*, as_json: bool, config: Path | None) -> None:
     """Check settings, directories, file systems, limits and servers; each failure comes with its remedy."""
-    from watcher.checks import check_everything
+    from watcher.checks import check_everything, check_for_services
     from watcher.printing import say_finding, say_json
 
-    findings = check_everything(load_settings(config).settings)
+    loaded = load_settings(config)
+    findings = check_for_services(loaded) or check_everything(loaded.settings)
     if as_json:
         say_json([finding.as_json() for finding in findings])
     else:

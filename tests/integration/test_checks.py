@@ -1,5 +1,8 @@
 """`thumbdrop check` against real directories and servers."""
 
+import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,8 @@ import pytest
 from config.load import load
 from config.settings import Settings
 from servers import RabbitMQ, RedisServer
-from watcher.check_places import check_group, check_inbox, check_library
+from unprivileged import reachable_directory, run_as_nobody
+from watcher.check_places import check_group, check_inbox, check_library, judge_clock
 from watcher.check_servers import check_broker, check_results
 from watcher.checks import check_everything, check_formats
 from watcher.finding import Finding
@@ -109,3 +113,64 @@ def test_the_image_formats_are_asked_of_another_process(folder: Path) -> None:
 def test_a_library_that_cannot_be_written_fails_even_for_root() -> None:
     found = check_library(settings_in(Path("/nowhere"), library={"path": "/sys/kernel", "min_free": "1MB"}))
     assert any(f.verdict == "failed" and "could not create a file in it" in f.what for f in found)
+
+
+# Prints what `check_rights` finds on an inbox, and who is held to forbid writing it, as JSON.
+ASK_AS_NOBODY = """
+    import json, os, sys
+    from config.settings import InboxSettings
+    from watcher.check_rights import check_rights, who_else_forbids
+    become_nobody()
+    found = check_rights(InboxSettings(path=sys.argv[1]), "nobody")
+    print(json.dumps([[one.verdict, one.what, one.remedy] for one in found] + [who_else_forbids(sys.argv[1], os.W_OK)]))
+"""
+
+
+@pytest.fixture
+def inbox_of_root() -> Iterator[Path]:
+    with reachable_directory() as folder:
+        (folder / "inbox").mkdir()
+        yield folder / "inbox"
+
+
+@pytest.mark.root
+def test_directories_that_the_service_may_not_empty_are_named_with_the_way_out(inbox_of_root: Path) -> None:
+    inbox_of_root.chmod(0o2777)
+    (inbox_of_root / "from-home").mkdir(mode=0o755)
+    _, (verdict, what, remedy), _ = json.loads(run_as_nobody(ASK_AS_NOBODY, inbox_of_root))
+    assert verdict == "warning"
+    assert "from-home, which has mode 2755 and owner root (0)" in what
+    assert remedy.startswith(f"chgrp nobody {inbox_of_root}/from-home && chmod g+rwxs ")
+
+
+@pytest.mark.root
+def test_an_inbox_that_may_not_be_emptied_fails_and_one_that_its_mode_would_allow_points_elsewhere(
+    inbox_of_root: Path,
+) -> None:
+    inbox_of_root.chmod(0o755)
+    (verdict, _, remedy), others = json.loads(run_as_nobody(ASK_AS_NOBODY, inbox_of_root))
+    assert verdict == "failed"
+    assert remedy.endswith('or set after = "keep"')
+    assert others == ""
+    inbox_of_root.chmod(0o777)
+    assert "mode and owner allow it" in json.loads(run_as_nobody(ASK_AS_NOBODY, inbox_of_root))[-1]
+
+
+@pytest.mark.root
+def test_two_mounts_of_one_file_system_are_told_from_one(folder: Path) -> None:
+    settings = settings_in(folder)
+    assert not any("another mount" in f.what for f in check_inbox(settings.inbox[0], settings))
+    # What two paths in ReadWritePaths= are to a service.
+    subprocess.run(["mount", "--bind", folder / "inbox", folder / "inbox"], check=True)
+    try:
+        found = check_inbox(settings.inbox[0], settings)
+    finally:
+        subprocess.run(["umount", folder / "inbox"], check=True)
+    assert any(f.verdict == "note" and "another mount of the library's own file system" in f.what for f in found)
+
+
+def test_a_clock_that_is_far_off_is_told() -> None:
+    assert judge_clock("library /x", 30.0) == []
+    (finding,) = judge_clock("library /x", -7200.0)
+    assert finding.verdict == "warning"
+    assert "2 h behind ours" in finding.what

@@ -1,11 +1,14 @@
 """How the commands word things, and what they make of a path."""
 
+import os
 from dataclasses import dataclass
 
 import pytest
 
-from watcher.check_places import judge_inotify
+from watcher.check_inotify import judge_inotify
+from watcher.check_rights import judge_sharing
 from watcher.check_servers import judge_redis
+from watcher.check_units import judge_unit
 from watcher.checks import judge_formats
 from watcher.progress import PlainLines, progress_line
 from watcher.story_place import InInbox, quarantined_of, slot_of
@@ -74,10 +77,68 @@ def test_a_file_in_quarantine_names_its_inbox() -> None:
 
 
 def test_too_few_inotify_watches_are_a_warning_with_the_number_needed() -> None:
-    assert judge_inotify(1, 8192, 128)[0].verdict == "ok"
-    (finding,) = judge_inotify(300_000, 192_536, 128)
+    assert judge_inotify(1, 1, 8192, 128, 16_384, user="me")[0].verdict == "ok"
+    (finding,) = judge_inotify(1, 300_000, 192_536, 128, 16_384, user="me")
     assert finding.verdict == "warning"
     assert "max_user_watches=1200000" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("inboxes", "instances", "events", "verdict", "sysctl"),
+    [
+        (1, 0, 16_384, "failed", "max_user_instances=1024"),
+        (100, 128, 16_384, "warning", "max_user_instances=1024"),
+        (1, 128, 512, "warning", "max_queued_events=16384"),
+    ],
+)
+def test_too_few_inotify_instances_for_the_inboxes_or_events_are_told(
+    inboxes: int, instances: int, events: int, verdict: str, sysctl: str
+) -> None:
+    (finding,) = judge_inotify(inboxes, 1, 8192, instances, events, user="me")
+    assert finding.verdict == verdict
+    assert sysctl in finding.remedy
+
+
+def test_limits_that_a_sandbox_hides_are_no_failure() -> None:
+    (finding,) = judge_inotify(1, 1, None, None, None, user="me")
+    assert finding.verdict == "note"
+    assert "ProcSubset=pid" in finding.what
+
+
+UNIT = {"ProtectSystem": "strict", "ProtectHome": "yes", "ReadWritePaths": "/srv/thumbdrop -/mnt/in"}
+PLACES = {"library": "/srv/thumbdrop/library", "inbox one": "/srv/thumbdrop/inbox"}
+
+
+def test_a_unit_that_can_write_library_and_inboxes_by_one_path_is_fine() -> None:
+    assert [finding.verdict for finding in judge_unit(UNIT, PLACES)] == ["ok"]
+
+
+def test_a_unit_that_reaches_inbox_and_library_by_two_paths_copies() -> None:
+    finding = judge_unit(UNIT, PLACES | {"inbox two": "/mnt/in/a"})[-1]
+    assert (finding.verdict, "inbox two" in finding.what) == ("note", True)
+    assert "copied" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [("/data/in", "ReadWritePaths=/data/in"), ("/srv/thumbdropped", "ReadWritePaths="), ("/home/a", "ProtectHome=no")],
+)
+def test_a_directory_that_a_unit_cannot_reach_fails_with_the_line_to_add(path: str, line: str) -> None:
+    finding = judge_unit(UNIT, PLACES | {"inbox two": path})[-1]
+    assert finding.verdict == "failed"
+    assert line in finding.remedy
+
+
+def test_a_group_inbox_without_setgid_is_told() -> None:
+    assert judge_sharing("inbox a", "/a", facts(0o2775), is_acl=False) == []
+    assert judge_sharing("inbox a", "/a", facts(0o755), is_acl=False) == []
+    assert judge_sharing("inbox a", "/a", facts(0o775), is_acl=True) == []
+    (finding,) = judge_sharing("inbox a", "/a", facts(0o775), is_acl=False)
+    assert finding.remedy == "chmod g+s /a"
+
+
+def facts(mode: int) -> os.stat_result:
+    return os.stat_result((mode, 0, 0, 1, 0, 0, 0, 0, 0, 0))
 
 
 def test_a_redis_that_suits_us_is_ok() -> None:
@@ -91,6 +152,7 @@ def test_a_redis_that_suits_us_is_ok() -> None:
         ({"redis_version": "6.0.16", "aof_enabled": 1}, "", 0, "failed", "too old"),
         ({"redis_version": "7.2.0", "aof_enabled": 0}, "", 0, "warning", "keeps nothing on disk"),
         ({"redis_version": "7.2.0", "aof_enabled": 1, "maxmemory_policy": "allkeys-lru"}, "", 0, "warning", "thrown"),
+        ({"redis_version": "7.2.0", "aof_enabled": 1, "rdb_last_bgsave_status": "err"}, "", 0, "failed", "to disk"),
         ({"redis_version": "7.2.0", "aof_enabled": 1}, "", -120, "warning", "2 min behind ours"),
     ],
 )
