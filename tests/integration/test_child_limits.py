@@ -143,6 +143,7 @@ def test_a_decoder_that_is_refused_memory_is_not_taken_for_a_damaged_file(kind: 
         f"""
         content = images.encoded(Image.new("RGB", (1500, 1500), (9, 99, 199)), "{name}", {options})
         rendered(images.image_bytes("{name}", {options}))  # so that everything is loaded
+        rendered(images.image_bytes("jpeg", 1500, 1500), size(1500, 1500))  # and a JPEG's pixels have their room
         in_use = int(open("/proc/self/statm").read().split()[0]) * 4096
         resource.setrlimit(resource.RLIMIT_AS, (in_use + 3_000_000, resource.RLIM_INFINITY))
         try:

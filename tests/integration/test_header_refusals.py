@@ -251,6 +251,14 @@ def test_a_decoder_never_gets_the_last_word_on_an_interruption(monkeypatch: pyte
         header_of(images.image_bytes("png"))
 
 
+def test_a_header_that_takes_too_much_memory_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_args: object, **_kwargs: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", exhausted)
+    assert refusal(images.image_bytes("png")).reason == Reason.TOO_MUCH_MEMORY
+
+
 def test_pillows_own_guards_stay_up() -> None:
     header_of(images.image_bytes("png"))
     assert LIMITS.max_pixels == Image.MAX_IMAGE_PIXELS
