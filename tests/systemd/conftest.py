@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from booted import booted_machine
+from images import image_bytes
 from installation import Installation
 from needs import ROOT, missing
 
@@ -29,14 +30,18 @@ def installation(package: Path) -> Iterator[Installation]:
     """The running installation; it stays up between the tests, which use names of their own."""
     with booted_machine() as machine:
         thumbdrop = Installation(machine)
-        thumbdrop.install(package)
+        thumbdrop.bring(package)
+        thumbdrop.make_client()
+        thumbdrop.follow_readme("install: debian", "sftp: machine", "sftp: uploader")
+        thumbdrop.wait_running()
+        thumbdrop.upload({"readme.jpg": image_bytes()})  # what the README leads to works as it is
+        thumbdrop.wait_done("readme.jpg")
         thumbdrop.configure(thumbdrop.settings)
-        thumbdrop.admit_uploader(ROOT / "packaging/sftp/sshd.conf")
         with (
             thumbdrop.drop_in("thumbdrop-watcher.service", _IMPATIENCE),
             thumbdrop.drop_in("thumbdrop-worker@.service", _IMPATIENCE),
         ):
-            machine.succeed("systemctl", "enable", "thumbdrop.target", "thumbdrop-worker@1", "thumbdrop-worker@2")
+            thumbdrop.stop()
             thumbdrop.start()
             yield thumbdrop
 

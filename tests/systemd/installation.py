@@ -1,12 +1,13 @@
 """Thumbdrop as its users have it: installed from the package in a booted Debian, with photos uploaded by SFTP.
 
-thumbdrop.upload({"a.jpg": photo})                      # as anna, with the sftp program, to her inbox
+thumbdrop.upload({"a.jpg": photo})                      # as alice, with the sftp program, to her inbox
 thumbdrop.wait_done("a.jpg")                            # thumbnails, manifest and original are in the library
 thumbdrop.machine.succeed("systemctl", "stop", "thumbdrop.target")
 thumbdrop.events("image.done")                          # from the journal, each a dictionary of its fields
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +18,14 @@ from PIL import Image
 
 from booted import Machine
 from images import encoded, photo
+from needs import ROOT
 from waiting import wait_until
 
 WATCHER, BEAT = "thumbdrop-watcher.service", "thumbdrop-beat.service"
 WORKERS = ("thumbdrop-worker@1.service", "thumbdrop-worker@2.service")
 SERVICES = (WATCHER, *WORKERS, BEAT)
 
-USER = "anna"
+USER = "alice"  # of the README
 HOME = f"srv/thumbdrop/sftp/{USER}"  # what she sees as /
 SIZES = ("1280x1280", "640x640", "200x200")
 
@@ -50,7 +52,7 @@ _SSH_CONFIG = f"""\
 Host thumbdrop
 HostName 127.0.0.1
 User {USER}
-IdentityFile /root/outbox-key
+IdentityFile /root/{USER}
 StrictHostKeyChecking no
 UserKnownHostsFile /dev/null
 LogLevel ERROR
@@ -69,33 +71,29 @@ class Installation:
 
     # -- making it
 
-    def install(self, package: Path) -> None:
-        """Install or upgrade the package."""
-        (self.machine.root / "root/thumbdrop.deb").write_bytes(package.read_bytes())
-        self.machine.succeed("dpkg", "--install", "/root/thumbdrop.deb", seconds=300)
+    def follow_readme(self, *markers: str) -> None:
+        """Do what the README says, command by command: its blocks below these markers, as root in /root."""
+        for marker in markers:
+            for block in readme_blocks(marker):
+                self.machine.shell(f"cd /root\n{block}", seconds=400)
+
+    def bring(self, package: Path) -> None:
+        """Put a package where the README expects it."""
+        for old in self.machine.root.glob("root/thumbdrop_*.deb"):
+            old.unlink()
+        (self.machine.root / "root" / package.name).write_bytes(package.read_bytes())
 
     def configure(self, settings: str) -> None:
         """Write the settings; who reads them when is the test's to say."""
         self.toml.write_text(settings)
 
-    def admit_uploader(self, sshd_config: Path) -> None:
-        """Make an account that can do nothing but upload, with the package's own piece of sshd_config."""
-        (self.machine.root / "etc/ssh/sshd_config.d/thumbdrop.conf").write_text(sshd_config.read_text())
-        (self.machine.root / "root/outbox").mkdir(exist_ok=True)
-        (self.machine.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
-        (self.machine.root / "root/.ssh/config").write_text(_SSH_CONFIG)
-        self.machine.shell(
-            f"""
-            groupadd --system thumbdrop-sftp
-            useradd --no-create-home --home-dir /inbox --shell /usr/sbin/nologin -G thumbdrop-sftp {USER}
-            usermod -p '*' {USER}
-            install -d -o root -g root -m 755 /srv/thumbdrop/sftp /{HOME} /etc/ssh/thumbdrop-keys
-            install -d -o {USER} -g thumbdrop -m 2770 /{HOME}/inbox
-            ssh-keygen -q -t ed25519 -N '' -f /root/outbox-key
-            install -m 644 /root/outbox-key.pub /etc/ssh/thumbdrop-keys/{USER}
-            systemctl restart ssh
-            """
-        )
+    def make_client(self) -> None:
+        """Make the key of an uploader, whose public half the README's commands expect."""
+        home = self.machine.root / "root"
+        (home / "outbox").mkdir()
+        (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
+        (home / ".ssh/config").write_text(_SSH_CONFIG)
+        self.machine.succeed("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"/root/{USER}")
 
     # -- using it
 
@@ -200,6 +198,13 @@ class Installation:
         finally:
             file.unlink()
             self.machine.succeed("systemctl", "daemon-reload")
+
+
+def readme_blocks(marker: str) -> list[str]:
+    """The README's blocks of commands below `<!-- marker -->`."""
+    found = re.findall(rf"<!-- {re.escape(marker)} -->\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found, f"README.md has no block for {marker}"
+    return found
 
 
 _base: list[Image.Image] = []

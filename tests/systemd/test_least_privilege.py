@@ -212,7 +212,7 @@ def test_with_a_redis_of_its_own_it_works_without_any_network(with_own_redis: In
     thumbdrop.upload({"own-redis-2.jpg": image_bytes(width=480)})
     thumbdrop.wait_done("own-redis-2.jpg")
     denied = thumbdrop.machine.run(
-        "runuser", "-u", "anna", "--", "redis-cli", "-s", "/run/thumbdrop/redis.sock", "ping"
+        "runuser", "-u", "alice", "--", "redis-cli", "-s", "/run/thumbdrop/redis.sock", "ping"
     )
     assert b"PONG" not in denied.stdout
 

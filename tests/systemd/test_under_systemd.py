@@ -34,7 +34,7 @@ def test_photos_that_are_uploaded_by_sftp_become_thumbnails(thumbdrop: Installat
     assert entry["PRIORITY"] == "6"
     assert entry["SYSLOG_IDENTIFIER"] == "thumbdrop"
     assert entry["_SYSTEMD_UNIT"] in WORKERS
-    assert entry["MESSAGE"].startswith("image.done inbox=anna path=trip/sea.jpg ")
+    assert entry["MESSAGE"].startswith("image.done inbox=alice path=trip/sea.jpg ")
 
 
 def test_a_broken_photo_with_a_hostile_name_is_one_safe_line_with_its_reason(thumbdrop: Installation) -> None:
@@ -121,7 +121,7 @@ def test_a_stop_in_the_middle_of_work_leaves_nothing_half_and_a_start_goes_on(th
 
 def test_a_reload_takes_what_can_change_and_refuses_the_rest(thumbdrop: Installation) -> None:
     pid, since = thumbdrop.main_pid(WATCHER), thumbdrop.now()
-    changed = thumbdrop.settings.replace('name = "anna"', 'name = "anna"\nignore = ["draft-*"]')
+    changed = thumbdrop.settings.replace('name = "alice"', 'name = "alice"\nignore = ["draft-*"]')
     try:
         thumbdrop.configure(changed.replace("6379/0", "6379/9"))
         thumbdrop.machine.succeed("systemctl", "reload", WATCHER)
@@ -218,7 +218,8 @@ def test_an_upgrade_in_the_middle_of_work_loses_nothing(thumbdrop: Installation,
     sent = photos("upgrade", 16)
     thumbdrop.upload(sent)
     wait_for_some(thumbdrop, list(sent))
-    thumbdrop.install(newer)
+    thumbdrop.bring(newer)
+    thumbdrop.follow_readme("upgrade: debian")
     assert thumbdrop.machine.succeed("dpkg-query", "-f", "${Version}", "-W", "thumbdrop").endswith("+upgraded")
     thumbdrop.wait_running()
     thumbdrop.wait_done(*sent)
@@ -232,9 +233,10 @@ def newer_version(package: Path, folder: Path) -> Path:
     control = tree / "DEBIAN/control"
     lines = control.read_text().splitlines()
     control.write_text("\n".join(f"{one}+upgraded" if one.startswith("Version:") else one for one in lines) + "\n")
-    subprocess.run(["dpkg-deb", "-Znone", "--build", tree, folder / "newer.deb"], check=True, capture_output=True)
+    newer = folder / "thumbdrop_9_amd64.deb"
+    subprocess.run(["dpkg-deb", "-Znone", "--build", tree, newer], check=True, capture_output=True)
     shutil.rmtree(tree)
-    return folder / "newer.deb"
+    return newer
 
 
 def test_a_reboot_with_a_full_inbox_goes_on_by_itself(thumbdrop: Installation) -> None:
