@@ -88,7 +88,7 @@ def worker(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,  # our own lines, see config/logs.py
         "worker_soft_shutdown_timeout": limit,  # finish the image at hand, then give back
         "worker_lost_wait": 2,
-        "worker_proc_alive_timeout": 30,  # a starved machine needs more than the default of 4 s; its children were killed unborn
+        "worker_proc_alive_timeout": 30,  # a starved machine needs more than the default of 4 s
         "broker_channel_error_retry": False,  # exit and be started again with back-off; True loops hot
         "beat_schedule": _beat_schedule(),
     }
