@@ -185,6 +185,9 @@ class FarSource(Source):
             self._sha256 = hash_of(self.fd, self.stat.st_size + 1)
         return self._sha256
 
+    def start_sync(self) -> None:
+        """Nothing, as `sync`."""
+
     def sync(self) -> None:
         """Nothing: what is far is its server's to keep, and what becomes ours is a copy, which is synced when it is made."""
 

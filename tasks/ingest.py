@@ -176,6 +176,8 @@ class Ingest:
 
     def _make(self, work: Work, source: Source) -> Outcome:
         limits = self._settings.limits
+        if work.inbox.after == "archive":
+            source.start_sync()
         with one_images_limits(limits.max_memory_bytes, limits.cpu_time_seconds):
             header = read_header(source.file, source.stat.st_size, limits)
             rendered = render(source.file, header, self._recipe)
