@@ -1,0 +1,67 @@
+"""How good thumbnails are: against LANCZOS in one step from the full decode, at every size, on real photos and on a hard one."""
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageChops, ImageCms, ImageStat
+
+import images
+from rendering import opened, rendered, size
+
+LEAST_MEAN, LEAST = 50.0, 45.0
+# The corpus's camera photos; the first two are what phones make today, 12 MP, one of them with Display P3.
+PHOTOS = (
+    "jpeg-test-images/012mp-bus.jpg",
+    "image-rs/examples/scaledown/test.jpg",
+    "jpeg-test-images/006mp-cathedral.jpg",
+    "pillow/Tests/images/xmp_test.jpg",
+)
+# Together in one recipe, as they are made: large ones first, each from the one before.
+RECIPES = ((1280, 640, 200), (1600, 800), (400, 160), (1000,), (500,), (330, 100))
+
+
+def decibels(one: Image.Image, other: Image.Image) -> float:
+    """The peak signal-to-noise ratio of two pictures of the same size."""
+    squares = ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).sum2
+    return 10 * math.log10(255 * 255 * 3 * one.width * one.height / max(1.0, sum(squares)))
+
+
+def best(full: Image.Image, wanted: tuple[int, int]) -> Image.Image:
+    """What a thumbnail should be: one step from all pixels, then its colours."""
+    small = full.resize(wanted, Image.Resampling.LANCZOS)
+    profile = full.info.get("icc_profile")
+    if not profile:
+        return small
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    srgb = ImageCms.createProfile("sRGB")
+    made = ImageCms.profileToProfile(small, source, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB")
+    assert made is not None
+    return made
+
+
+def qualities(content: bytes, recipe: tuple[int, ...]) -> list[float]:
+    """The decibels of each size of the recipe."""
+    full = Image.open(io.BytesIO(content))
+    full.load()
+    found = rendered(content, *(size(side, side) for side in recipe))
+    return [decibels(opened(made), best(full, (made.width, made.height))) for made in found.renditions]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_photos_are_as_good_as_lanczos_from_the_full_size(corpus: Path, recipe: tuple[int, ...]) -> None:
+    found = [qualities((corpus / name).read_bytes(), recipe) for name in PHOTOS]
+    for side, measured in zip(recipe, zip(*found, strict=True), strict=True):
+        assert min(measured) >= LEAST, (side, measured)
+        assert sum(measured) / len(measured) >= LEAST_MEAN, (side, measured)
+
+
+@pytest.mark.parametrize("subsampling", [0, 2], ids=["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("side", [630, 400, 399, 266, 200, 130, 66])
+def test_fine_detail_is_as_good_as_lanczos_from_the_full_size(side: int, subsampling: int) -> None:
+    # Harder than photos: edges everywhere, finer than what can be shown.
+    noise = Image.effect_noise((800, 600), 60).resize((1600, 1200), Image.Resampling.BICUBIC)
+    picture = Image.blend(images.photo(1600, 1200), noise.convert("RGB"), 0.3)
+    content = images.encoded(picture, "jpeg", quality=92, subsampling=subsampling)
+    assert min(qualities(content, (side,))) >= LEAST
