@@ -8,6 +8,7 @@ with surrogate escapes (`os.fsdecode`), because names need not be UTF-8; it surv
 import json
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 TASK_INGEST = "thumbdrop.ingest"
@@ -35,8 +36,12 @@ class Arrival:
     @property
     def id(self) -> str:
         """The arrival id, also the Celery task id: made of the facts alone, so that anyone can look a file up."""
-        facts = json.dumps([self.inbox, self.path, self.size_bytes, self.mtime_ns])
-        return str(uuid.uuid5(_ARRIVALS, facts))
+        return _id_of(self.inbox, self.path, self.size_bytes, self.mtime_ns)
+
+
+@lru_cache(maxsize=256)  # asked for a dozen times on an arrival's way
+def _id_of(inbox: str, path: str, size_bytes: int, mtime_ns: int) -> str:
+    return str(uuid.uuid5(_ARRIVALS, json.dumps([inbox, path, size_bytes, mtime_ns])))
 
 
 def to_message(arrival: Arrival, token: str) -> dict[str, Any]:
