@@ -10,6 +10,7 @@ from io import BytesIO
 from PIL import Image, ImageCms
 
 from tasks.codecs import DECODER_ERRORS
+from tasks.colour_table import MIN_PIXELS, apply_by_table
 
 # Beyond this a profile is ignored. CMYK profiles of printers have up to 3 MB.
 MAX_PROFILE_BYTES = 4 << 20
@@ -79,6 +80,8 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         converted = _applied(transform, image.convert(image.mode[:-1])).convert("RGB")
         converted.putalpha(image.getchannel("A"))
         return converted
+    if image.mode == "RGB" and image.width * image.height >= MIN_PIXELS:
+        return apply_by_table(transform, image)
     converted = _applied(transform, image)
     return converted.convert("L") if image.mode == "L" else converted
 
