@@ -13,7 +13,7 @@ from images import image_bytes
 from waiting import wait_until
 
 DEEDS = {"segfaults": 1001, "never ends": 1002, "exhausts memory": 1003, "exits": 1004, "waits": 1005}
-DEEDS |= {"computes for ever": 1006, "asks for memory": 1007, "looks for a program": 1008}
+DEEDS |= {"computes for ever": 1006, "asks for memory": 1007, "looks for a program": 1008, "leaks": 1009}
 
 _CODE = """
 import os, sys
@@ -46,6 +46,8 @@ if "worker" in sys.orig_argv:
                 raise MemoryError
         if picture.width == {looks_for_a_program} and shutil.which("gs"):
             os._exit(4)
+        if picture.width == {leaks}:
+            sys.modules["leaked"] = bytearray(b"x") * 450_000_000
         while picture.width == {waits} and os.path.exists(os.path.join(here, "wait")):
             c.usleep(10_000)
         return load(picture)

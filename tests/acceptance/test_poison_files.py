@@ -140,7 +140,7 @@ def test_a_file_that_takes_more_memory_than_there_is_leaves_its_worker_alive(
 def test_what_takes_more_than_the_kernel_may_give_ends_with_a_reason_and_costs_at_most_its_own_child(
     make_thumbdrop: MakeThumbdrop, site: Path
 ) -> None:
-    settings = limits(max_attempts=2).replace(f'"{TASK_SECONDS}s"', '"60s"') + 'cpu_time = "1s"\n'
+    settings = limits(max_attempts=2).replace(f'"{TASK_SECONDS}s"', '"60s"') + 'cpu_time = "2s"\n'
     programs = site / "programs"
     programs.mkdir()
     (programs / "gs").write_text(f"#!/bin/sh\necho started >>{site}/gs\n")
@@ -162,8 +162,14 @@ def test_what_takes_more_than_the_kernel_may_give_ends_with_a_reason_and_costs_a
 
     thumbdrop.drop("computes.png", image_that("computes for ever"))
     thumbdrop.wait_quarantined(3)
-    thumbdrop.drop("good.png", image_bytes("png"))
+    child = thumbdrop.pid("worker child")
+    thumbdrop.drop("leaks.png", image_that("leaks"))
     thumbdrop.wait_done(2)
+    wait_until(
+        lambda: child not in thumbdrop.pids().get("worker child", [child]), "a child that has grown is replaced", 20
+    )
+    thumbdrop.drop("good.png", image_bytes("png"))
+    thumbdrop.wait_done(3)
     reasons = thumbdrop.reasons()
     assert {name: found["reason"] for name, found in reasons.items()} == {
         "inbox/eps.jpg": "unsupported_format",
