@@ -37,7 +37,8 @@ chaos: .venv/installed-test ## thousands of files while everything is killed, st
 	@$(BIN)/python -m pytest -m every_syscall
 
 # More cuts or an old seed: make test-power POWER="--kills 12 --seed 77"; that it can fail shows POWER=--without-fsync
-test-power: .venv/installed-test ## cut the power of a virtual machine while it ingests, on Debian 12 as root; some 15 minutes
+test-power: .venv/installed-test ## cut the power of a file system, and of a virtual machine, that ingests; on Debian 12 as root; some 15 minutes
+	@PYTHONPATH=tests:tests/systemd $(BIN)/python tests/vm/power_here.py
 	@PYTHONPATH=tests:tests/systemd $(BIN)/python tests/vm/power_run.py $(POWER)
 
 test-nfs: .venv/installed-test ## inboxes on NFSv4 and NFSv3 in a virtual machine, on Debian 12 as root; some 15 minutes
