@@ -62,6 +62,16 @@ def assert_nothing_is_half_written(thumbdrop: Thumbdrop) -> None:
             assert path_in(thumbdrop.library, thumbnail, "path").stat().st_size == thumbnail["size_bytes"]
 
 
+def assert_told_as_done(thumbdrop: Thumbdrop, photos: Mapping[str, bytes]) -> None:
+    """Assert that `status` has nothing to complain of any more, and that `why` knows the end of a story."""
+
+    def has_problems() -> bool:
+        return bool(thumbdrop.command("status", "--json").json["problems"])
+
+    wait_until(lambda: not has_problems(), "status has nothing to say", 30)
+    assert thumbdrop.command("why", f"inbox/{list(photos)[-1]}", "--json").json["state"] == "done"
+
+
 @pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM"])
 def test_stopping_in_the_middle_of_work_is_orderly_and_the_next_start_goes_on(
     make_thumbdrop: MakeThumbdrop, photos: Mapping[str, bytes], way: str
@@ -100,6 +110,7 @@ def test_killing_any_part_in_the_middle_of_work_leaves_every_photo_complete(
     assert_complete(thumbdrop, photos)
     wait_until(lambda: set(thumbdrop.pids().get(part, [])) - {killed}, f"there is another {part}", 40)
     assert killed not in thumbdrop.pids()[part]
+    assert_told_as_done(thumbdrop, photos)
     assert part == "worker child" or f"{part} was killed by SIGKILL" in up.text
 
 
@@ -112,6 +123,7 @@ def test_killing_a_worker_together_with_its_children_leaves_every_photo_complete
     os.killpg(thumbdrop.pid("worker"), signal.SIGKILL)  # as the kernel does to a unit that is out of memory
     thumbdrop.wait_done(len(photos), seconds=90)
     assert_complete(thumbdrop, photos)
+    assert_told_as_done(thumbdrop, photos)
 
 
 def test_killing_up_leaves_no_process_behind_and_the_next_one_finishes_the_work(
@@ -123,8 +135,13 @@ def test_killing_up_leaves_no_process_behind_and_the_next_one_finishes_the_work(
     up.process.kill()
     assert up.wait() == -signal.SIGKILL
     wait_until(lambda: not thumbdrop.pids(), f"no process is left of {thumbdrop.pids()}", 20)
+    problems = thumbdrop.command("status", "--json").json["problems"]
+    assert any("`thumbdrop up` runs it" in problem for problem in problems)
+    story = thumbdrop.command("why", f"inbox/{thumbdrop.standing()[-1]}", "--json").json
+    assert (story["state"], story["story"][-1].startswith("the result store does not answer")) == ("due", True)
     assert_nothing_is_half_written(thumbdrop)
 
     thumbdrop.start(*UP)
     thumbdrop.wait_done(len(photos), seconds=90)
     assert_complete(thumbdrop, photos)
+    assert_told_as_done(thumbdrop, photos)

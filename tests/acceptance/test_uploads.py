@@ -524,6 +524,7 @@ def test_a_writer_that_stalls_for_longer_than_settle_is_waited_for(site: Site) -
         site.assert_untouched(name, content[:9000])
         upload.write(content[9000:])
     site.wait_done([name])
+    assert site.why(name)["state"] == "done"
 
 
 def test_a_writer_that_closes_in_every_pause_is_waited_for(site: Site) -> None:
@@ -566,6 +567,7 @@ def test_a_writer_that_sets_the_full_size_first_and_fills_it_in_later_is_waited_
     upload.write(content[5000:])
     upload.close()
     site.wait_done([name])
+    assert site.why(name)["state"] == "done"
 
 
 def test_a_writer_by_a_memory_map_is_waited_for(site: Site) -> None:
