@@ -158,7 +158,7 @@ class Child:
             "warnings": list(warnings.filters),
             "Image": (Image.MAX_IMAGE_PIXELS, sorted(Image.OPEN), Image.WARN_POSSIBLE_FORMATS),
             "ImageFile": (ImageFile.LOAD_TRUNCATED_IMAGES, ImageFile.MAXBLOCK),
-            "PNG": (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY),
+            "PNG": (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY, PngImagePlugin.PngStream),
             "limits": _limits_in_force(),
             "signals": [signal.getsignal(number) for number in (signal.SIGXCPU, signal.SIGALRM, signal.SIGPROF)],
         }
