@@ -48,7 +48,7 @@ sizes = ["640x640", "200x200"]
 [category]
 default = "{{inbox}}"
 [limits]
-task_time = "60s"
+task_time = "180s"
 [watcher]
 rescan = "5s"
 """
@@ -56,6 +56,7 @@ NETWORK = ("four", "three")
 _SIZES = ((1600, 1200), (640, 480), (1024, 1365), (300, 300))
 _LARGE = (2000, 1500)
 _PAUSE_SECONDS = 12  # longer than settle
+_PATIENCE_SECONDS = 900.0  # minutes on idle cores; an emulated machine on busy ones is many times slower
 _SLOW_PAUSE_SECONDS = 8  # longer than knfsd keeps a file of NFSv3 open, shorter than the default settle of 30 s
 
 
@@ -76,7 +77,11 @@ class Stage:
         say(self.vm.run("mkdir -p /root/photos && sh /root/guest_nfs.sh", seconds=300))
         self.vm.run("systemctl start thumbdrop")
         self.vm.start("journalctl -b -f -n all -o cat -u thumbdrop", self._log)
-        self.wait(lambda: "worker.ready" in self.log and self.log.count("inbox.held ") == 4, "Thumbdrop is ready", 300)
+        self.wait(
+            lambda: "worker.ready" in self.log and self.log.count("inbox.held ") == 4,
+            "Thumbdrop is ready",
+            _PATIENCE_SECONDS,
+        )
 
     # -- dropping
 
@@ -117,7 +122,7 @@ class Stage:
         ended = self.ended()
         return [name for name in names if ended[name]]
 
-    def wait_done(self, names: list[str], seconds: float = 400.0) -> float:
+    def wait_done(self, names: list[str], seconds: float = _PATIENCE_SECONDS) -> float:
         """Wait until they are all done; how long that took."""
         began = time.monotonic()
         self.wait(lambda: len(self.done(names)) == len(names), f"all of {names} are done", seconds)
@@ -191,11 +196,9 @@ def _pauses(stage: Stage) -> None:
         f"by default a file on a network mount rests for 30 s, and this one was taken after {waited:.0f} s"
     )
     say(f"settle by default: done {seconds:.0f} s after it was dropped")
-    stage.wait_done([often, slow], 600)
+    stage.wait_done([often, slow])
     assert all(client.wait() == 0 for client in begun)
-    put_off = stage.log.count(f"path={often} reason=truncated") + len(
-        re.findall(rf"image\.put_off .*?path={often}\b", stage.log)
-    )
+    put_off = len(re.findall(rf"image\.put_off .*?path={often}\b", stage.log))
     assert not re.search(rf"image\.put_off .*?path={slow}\b", stage.log), "it was taken in a pause"
     say(f"a writer with pauses of {_PAUSE_SECONDS} s (settle {SETTLE_SECONDS} s): put off {put_off} times, then done")
     say(f"a writer with pauses of {_SLOW_PAUSE_SECONDS} s (settle 30 s): never put off, done")
@@ -204,38 +207,40 @@ def _pauses(stage: Stage) -> None:
 def _restart(stage: Stage) -> None:
     """The server restarts in the middle of work."""
     names = _drop_many(stage, 8)
-    stage.wait(lambda: len(stage.done(names)) >= 2, "work is under way", 300)
+    stage.wait(lambda: len(stage.done(names)) >= 2, "work is under way", _PATIENCE_SECONDS)
     before = len(stage.done(names))
     assert before < len(names) - 4, "it was too quick for the test to come between"
     stage.vm.run("systemctl restart nfs-server")
-    seconds = stage.wait_done(names, 600)
+    seconds = stage.wait_done(names)
     say(f"restarted after {before} of {len(names)}: the others done within {seconds:.0f} s")
 
 
 def _hang(stage: Stage) -> None:
     """The server stops, so that its hard mounts hang: the local inbox goes on, and status says what hangs."""
     names = _drop_many(stage, 8)
-    stage.wait(lambda: len(stage.done(names)) >= 2, "work is under way", 300)
+    stage.wait(lambda: len(stage.done(names)) >= 2, "work is under way", _PATIENCE_SECONDS)
     with _stopped_server(stage):
         before = len(stage.done(names))
         assert before < len(names) - 4, "it was too quick for the test to come between"
         local = stage.photos(6)
         stage.drop(local, "/srv/local")
-        seconds = stage.wait_done(local, 200)
+        seconds = stage.wait_done(local)
         say(f"hanging after {before} of {len(names)}: {len(local)} in the local inbox done within {seconds:.0f} s")
-        told = stage.vm.ask(lambda: _all_offline(stage.status()), "status names the inboxes that hang", 200)
+        told = stage.vm.ask(
+            lambda: _all_offline(stage.status()), "status names the inboxes that hang", _PATIENCE_SECONDS
+        )
         say(f"status: {told['four']['offline_why']}")
         (waiting, *_) = [name for name in names if name not in stage.done(names)]
         story = stage.why(f"/mnt/four/{waiting}")
         assert story["state"] == "offline", story
         late = stage.photos(1)
         stage.drop(late, "/srv/local")
-        seconds = stage.wait_done(late, 100)
+        seconds = stage.wait_done(late)
         say(f"why: {story['state']}; one more in the local inbox: done within {seconds:.0f} s")
         more = len(stage.done(names)) - before
-    seconds = stage.wait_done(names, 600)
+    seconds = stage.wait_done(names)
     say(f"{more} more were finished while it hung, the others within {seconds:.0f} s after the server was back")
-    stage.vm.ask(lambda: not _offline(stage.status()), "status says that all is well again", 200)
+    stage.vm.ask(lambda: not _offline(stage.status()), "status says that all is well again", _PATIENCE_SECONDS)
 
 
 def _drop_many(stage: Stage, count: int) -> list[str]:
