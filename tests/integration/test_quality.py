@@ -57,11 +57,28 @@ def test_photos_are_as_good_as_lanczos_from_the_full_size(corpus: Path, recipe: 
         assert sum(measured) / len(measured) >= LEAST_MEAN, (side, measured)
 
 
+def detailed(width: int, height: int, grain: int) -> Image.Image:
+    """A photo under noise whose grains are so many pixels wide."""
+    noise = Image.effect_noise((width // grain, height // grain), 60).resize((width, height), Image.Resampling.BICUBIC)
+    return Image.blend(images.photo(width, height), noise.convert("RGB"), 0.3)
+
+
 @pytest.mark.parametrize("subsampling", [0, 2], ids=["4:4:4", "4:2:0"])
 @pytest.mark.parametrize("side", [630, 400, 399, 266, 200, 130, 66])
 def test_fine_detail_is_as_good_as_lanczos_from_the_full_size(side: int, subsampling: int) -> None:
     # Harder than photos: edges everywhere, finer than what can be shown.
-    noise = Image.effect_noise((800, 600), 60).resize((1600, 1200), Image.Resampling.BICUBIC)
-    picture = Image.blend(images.photo(1600, 1200), noise.convert("RGB"), 0.3)
-    content = images.encoded(picture, "jpeg", quality=92, subsampling=subsampling)
+    content = images.encoded(detailed(1600, 1200, 2), "jpeg", quality=92, subsampling=subsampling)
     assert min(qualities(content, (side,))) >= LEAST
+
+
+@pytest.mark.parametrize("side", [266, 160, 100])
+def test_what_a_decoder_cannot_divide_evenly_is_not_stretched(side: int) -> None:
+    content = images.encoded(detailed(1601, 101, 8), "jpeg", quality=92)
+    assert min(qualities(content, (side,))) >= LEAST
+
+
+def test_a_jpeg_that_is_not_shrunk_keeps_the_pixels_of_an_ordinary_decoder() -> None:
+    content = images.encoded(images.photo(640, 480), "jpeg", quality=92, subsampling=2)
+    full = Image.open(io.BytesIO(content))
+    for side in (640, 2000):
+        assert opened(rendered(content, size(side, side)).renditions[0]).tobytes() == full.tobytes()
