@@ -78,8 +78,9 @@ DECODER_ERRORS: tuple[type[Exception], ...] = (
 # How Pillow and libheif say that they understand the header but not what it asks for.
 _UNSUPPORTED = re.compile("unsupported|unknown pixel mode|not supported", re.IGNORECASE)
 # How decoders without a MemoryError say that they got none: libheif, libavif, and ENOMEM, which is no weather either,
-# because it is this file for which the kernel refuses (tasks/child_limits.py).
-_OUT_OF_MEMORY = re.compile("memory allocation|out of memory|allocation fail|cannot allocate memory", re.IGNORECASE)
+# because it is this file for which the kernel refuses (tasks/child_limits.py). libheif also says "Memory allocation error"
+# when a figure in the file is over a limit of its own: that is damage, and no setting of ours would help.
+_OUT_OF_MEMORY = re.compile(r"allocating \d+ bytes failed|out of memory|cannot allocate memory", re.IGNORECASE)
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 # An OSError from Pillow has no errno, except where a lie in the file makes an impossible seek or read; these are neither.

@@ -132,6 +132,21 @@ def test_whatever_a_decoder_calls_a_lack_of_memory_it_is_named_and_tells_what_he
     assert "limits.max_memory" in raised.value.hint
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "HEIF opening failed. Memory allocation error: Security limit exceeded: Number of extents in iloc box (4097) ...",
+        "Memory allocation error: Invalid image size: zero width or height",
+    ],
+)
+def test_a_limit_of_the_decoders_own_is_damage_and_no_lack_of_memory(text: str) -> None:
+    """Found by fuzzing: the hint would have said to raise a limit that had nothing to do with it."""
+    content = images.image_bytes("heic")
+    with pytest.raises(InputError) as raised, decoder_failures_named(io.BytesIO(content), "heic", len(content)):
+        raise RuntimeError(text)
+    assert raised.value.reason == Reason.CORRUPT
+
+
 # The decoder's own objection is all that tells for WebP ("could not create decoder object") and for AVIF in some places
 # ("decoding of color planes failed"): that may be damage as well, and counts as that.
 @pytest.mark.parametrize("kind", ["jpeg", "progressive jpeg", "png", "gif", "tiff", "bmp"])
