@@ -19,11 +19,11 @@ from kombu.exceptions import KombuError
 from redis import RedisError
 
 from config import load, logs
-from config.celery import EXPIRE, SWEEP
+from config.celery import EXPIRE, SWEEP, is_redis
 from config.mistakes import EXIT_WRONG_SETTINGS
 from config.notify import notify_systemd
 from config.settings import Settings
-from config.urls import connect, results_url
+from config.urls import broker_url, connect, results_url
 from tasks import periodic
 from tasks.alive import AliveStep
 from tasks.app import make_worker_app
@@ -126,6 +126,26 @@ def _tell_ready(**_: Any) -> None:
 @signals.worker_shutting_down.connect
 def _tell_stopping(**_: Any) -> None:
     notify_systemd("STOPPING=1")
+
+
+@signals.worker_shutting_down.connect
+def _stop_waiting_for_messages(**_: Any) -> None:
+    """In the main process: let Redis end its wait for the next message, which would swallow what comes from now on.
+
+    That may be the very message that this worker gives back, or what the watcher publishes in its place. Other workers
+    are woken as well; they wait again at once.
+    """
+    url = broker_url(settings)
+    if not is_redis(url):  # RabbitMQ takes back what nobody acknowledged
+        return
+    try:
+        with connect(url, STORE_TIMEOUT_SECONDS) as broker:
+            waiting: Any = broker.client_list()
+            for client in waiting:
+                if client["cmd"] == "brpop":
+                    broker.client_unblock(int(client["id"]))
+    except RedisError as error:
+        log.warning("broker.unreachable", error=error)
 
 
 @signals.worker_shutting_down.connect
