@@ -189,8 +189,9 @@ class Installation:
     @contextmanager
     def drop_in(self, unit: str, text: str) -> Iterator[None]:
         """Change a unit, or by "thumbdrop-.service" all of them; who is restarted when is the test's to say."""
-        file = self.machine.root / f"etc/systemd/system/{unit}.d/60-test.conf"
-        file.parent.mkdir(exist_ok=True)
+        folder = self.machine.root / f"etc/systemd/system/{unit}.d"
+        folder.mkdir(exist_ok=True)
+        file = folder / f"6{len(list(folder.iterdir()))}-test.conf"  # the later one wins
         file.write_text(text)
         self.machine.succeed("systemctl", "daemon-reload")
         try:
