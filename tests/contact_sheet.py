@@ -1,6 +1,6 @@
 """Draw what the engine makes of many files onto contact sheets, for somebody to look at: a program.
 
-    python tests/contact_sheet.py OUTPUT_FOLDER FILE_OR_FOLDER...
+    PYTHONPATH=. python tests/contact_sheet.py OUTPUT_FOLDER FILE_OR_FOLDER...
 
 Writes page-01.png and so on, files that look alike to the engine (by format) side by side, each with its name below; and
 refused.txt with every file that got none, and why. Orientation sets are left out: corners are checked by tests.

@@ -1,6 +1,6 @@
 """Run the engine over files, each in a child of its own, and compare what it made with libvips: a program and its reader.
 
-    python tests/corpus_sweep.py [--keep FOLDER] FILE...        prints one line of JSON for each file, as they end
+    PYTHONPATH=. python tests/corpus_sweep.py [--keep FOLDER] FILE...        prints one line of JSON for each file, as they end
 
 Two children a file, so that nobody is blamed for the other: one renders, within limits that keep the machine alive; the other lets
 libvips make the same thumbnail and compares. A child that dies or overstays is a result like any other.

@@ -1,6 +1,9 @@
 """What the recipe can ask of the encoders, and what of the original's metadata may come out."""
 
 import io
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +12,7 @@ from PIL import Image, JpegImagePlugin
 
 import images
 from config.settings import LimitSettings
+from needs import ROOT
 from rendering import opened, size
 from tasks.header import read_header
 from tasks.pixels import Rendition, render
@@ -82,6 +86,29 @@ def test_credits_are_harmless_text_of_bounded_length() -> None:
     assert tags[_COPYRIGHT].startswith("photographer; editor; xxx")
     assert len(tags[_COPYRIGHT]) == 500
     assert len(rendition.content) < 6000
+
+
+_ON_SOME_CORES = """
+import hashlib, os, sys
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
+import images
+from rendering import rendered, size
+wanted = [size(90 + n, 90, kind=kind) for n, kind in enumerate(("jpeg", "webp", "avif", "png"))]
+made = [rendered(images.image_bytes(kind, 900, 700), *wanted).renditions for kind in ("jpeg", "avif", "webp")]
+print(hashlib.sha256(b"".join(one.content for renditions in made for one in renditions)).hexdigest())
+"""
+
+
+def test_the_bytes_are_the_same_on_one_core_and_on_all() -> None:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    one, all_cores = (
+        subprocess.run(
+            [sys.executable, "-c", _ON_SOME_CORES, cores], env=environment, capture_output=True, check=True
+        ).stdout
+        for cores in ("1", "64")
+    )
+    assert one == all_cores
+    assert len(one.strip()) == 64
 
 
 def test_the_files_have_the_magic_that_their_suffix_promises() -> None:
