@@ -27,7 +27,7 @@ from random import Random
 import guest_dropper
 from images import encoded, photo
 from power_judge import Drop, Findings, Judge
-from running import Thumbdrop, thumbdrops
+from running import Thumbdrop, thumbdrops, visible_files
 from servers import die_with_pytest
 from vm_machine import make_data_disk
 from waiting import wait_until
@@ -111,7 +111,11 @@ class Cuts:
             self._thumbdrop.start("up", "--workers", "2", until=())
             inbox = self._point / "inbox"
             wait_until(
-                lambda: not any(files for _, _, files in os.walk(inbox)), "the inbox is empty", _WORK_SECONDS, every=0.2
+                # Not the hidden file of a client that the cut ended before its rename.
+                lambda: not visible_files(inbox),
+                "the inbox is empty",
+                _WORK_SECONDS,
+                every=0.2,
             )
             self._thumbdrop.stop()
 

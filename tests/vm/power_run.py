@@ -165,7 +165,11 @@ class PowerCuts:
 
     def _drain(self, vm: Machine) -> None:
         following = vm.start("journalctl -b -f -n all -o cat -u thumbdrop", self._log)
-        vm.ask(lambda: not vm.run("find /srv/thumbdrop/inbox -type f"), "the inbox is empty in the end", _DRAIN_SECONDS)
+        vm.ask(
+            lambda: not vm.run("find /srv/thumbdrop/inbox -type f -not -name '.*'"),
+            "the inbox is empty in the end",
+            _DRAIN_SECONDS,
+        )
         following.kill()
         following.wait()
 
