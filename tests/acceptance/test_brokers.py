@@ -185,7 +185,9 @@ def test_a_second_watcher_stands_by_and_takes_over_when_the_first_is_killed(
     first.process.kill()
     drop_all(thumbdrop, {name: content[name] for name in names[15:]})
     second.wait_for("inbox.held ", seconds=30)
-    wait_until(lambda: inbox_status(thumbdrop)["watcher"].endswith(f" pid {second.process.pid}"), "status tells who")
+    wait_until(
+        lambda: inbox_status(thumbdrop)["watcher"].endswith(f" pid {second.process.pid}"), "status tells who", 30
+    )
     assert why(thumbdrop, names[-1])["state"] in {"due", "in_flight"}
     signal_all(worker, signal.SIGCONT)
 

@@ -186,7 +186,7 @@ def names_it(thumbdrop: Thumbdrop, words: str) -> bool:
 def assert_all_wait(thumbdrop: Thumbdrop, reason: str, words: str) -> None:
     """Each is put off for that reason or held back by the pause, and no attempt was counted against it."""
     for name in LATER:
-        story = wait_until(partial(story_at_rest, thumbdrop, name), f"{name} waits", 15)
+        story = wait_until(partial(story_at_rest, thumbdrop, name), f"{name} waits", 30)
         assert story["state"] in {"retrying", "paused"}
         assert words.lower() in " ".join(story["story"]).lower()
         assert reason in {story.get("reason"), story.get("paused", {}).get("reason")}
@@ -201,6 +201,6 @@ def story_at_rest(thumbdrop: Thumbdrop, name: str) -> dict[str, Any]:
 
 def assert_all_is_well(thumbdrop: Thumbdrop) -> None:
     """Nothing is left of the trouble, in `status` or in the story of a file."""
-    wait_until(lambda: not status(thumbdrop)["problems"], "status has no problems", 15)
+    wait_until(lambda: not status(thumbdrop)["problems"], "status has no problems", 30)
     assert status(thumbdrop)["counts"] == {"done": 3}
     assert all(why(thumbdrop, name)["state"] == "done" for name in LATER)

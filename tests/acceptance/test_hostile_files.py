@@ -139,7 +139,7 @@ def assert_is_told_safely(scene: Scene, name: bytes, state: str) -> None:
 def test_a_truncated_photo_stays_and_why_says_when_it_is_tried_again(scene: Scene) -> None:
     content = photo_of(b"cut.jpg")
     assert (scene.thumbdrop.inbox / "cut.jpg").read_bytes() == truncated(content)
-    story = wait_until(lambda: (s := why(scene, b"cut.jpg"))["state"] == "retrying" and s, "cut.jpg was put off")
+    story = wait_until(lambda: (s := why(scene, b"cut.jpg"))["state"] == "retrying" and s, "cut.jpg was put off", 30)
     assert story["reason"] == "truncated"
     assert story["first_at"] < story["not_before"] < story["first_at"] + 60
     put_off = scene.thumbdrop.command("status", "--json").json["inboxes"][0]["put_off"]

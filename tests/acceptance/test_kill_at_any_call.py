@@ -92,7 +92,8 @@ def assert_told(thumbdrop: Thumbdrop) -> None:
         story = thumbdrop.command("why", f"inbox/{name}", "--json").json
         assert story["state"] in {"retrying", "in_flight", "due", "done"}, story
         if story["state"] == "retrying":
-            assert (story["reason"], story["attempts"]) == ("lost_worker", 1)
+            assert story["reason"] == "lost_worker"
+            assert story["attempts"] >= 1
             assert "SIGKILL" in story["story"][0]
 
 

@@ -118,7 +118,7 @@ def assert_nothing_has_happened_yet(thumbdrop: Thumbdrop, photos: Photos) -> Non
     """It may take the watcher a moment to report; no other one was ever there."""
     told = status(thumbdrop)
     assert told["inboxes"][0]["state"] in {"unwatched", "watching"}
-    told = wait_until(lambda: (s := status(thumbdrop))["inboxes"][0]["watcher"] and s, "the watcher reports")
+    told = wait_until(lambda: (s := status(thumbdrop))["inboxes"][0]["watcher"] and s, "the watcher reports", 30)
     assert told["problems"] == []
     assert told["counts"] == {}
     assert told["quarantined_now"] == 0

@@ -47,7 +47,7 @@ def test_what_may_not_be_read_or_moved_is_named_with_mode_and_owner_and_goes_on_
     (thumbdrop.inbox / "closed").chmod(0o777)
     thumbdrop.wait_done(3, seconds=75)
     # What the watcher was deaf to is shown for a minute, so that nobody overlooks it.
-    wait_until(lambda: not problem_with(thumbdrop, OWNER), "status drops what was mended", 15)
+    wait_until(lambda: not problem_with(thumbdrop, OWNER), "status drops what was mended", 30)
     dropped = {f"{name}.jpg": PHOTO + name.encode() for name in ("unreadable", "unmovable/photo", "closed/photo")}
     assert_complete(thumbdrop, dropped)
     for name in dropped:
@@ -68,7 +68,7 @@ def assert_told(thumbdrop: Thumbdrop, name: str, state: str, mode: str, verb: st
     assert f"{mode} and {OWNER}" in told
     assert story.get("attempts", 0) == 0
     assert "Permission denied" in told
-    problem = wait_until(lambda: problem_with(thumbdrop, mode), f"status names {name}", 15)
+    problem = wait_until(lambda: problem_with(thumbdrop, mode), f"status names {name}", 30)
     assert OWNER in problem
     assert verb in problem or verb == "read"
 

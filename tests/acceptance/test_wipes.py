@@ -79,7 +79,7 @@ def test_what_a_wipe_of_redis_took_is_made_good_within_two_rescans(
     assert time.monotonic() - began_at < 2 * RESCAN_SECONDS
     story = why(thumbdrop, "cut off.jpg")
     assert (story["state"], story["reason"], story["tries"]) == ("retrying", "truncated", 1)
-    wait_until(lambda: problems(thumbdrop) == [], "status has nothing to say", 20)
+    wait_until(lambda: problems(thumbdrop) == [], "status has nothing to say", 30)
 
     cut_off.write_bytes(whole)
     thumbdrop.wait_done(2)
@@ -110,7 +110,7 @@ def test_everything_is_done_although_the_embedded_redis_loses_its_files_in_mid_w
     thumbdrop.wait_done(40)
     assert_complete(thumbdrop, content | more)
     assert "redis was killed by SIGKILL; starting it again" in up.text
-    wait_until(lambda: problems(thumbdrop) == [], "status has nothing to say", 20)
+    wait_until(lambda: problems(thumbdrop) == [], "status has nothing to say", 30)
     assert why(thumbdrop, list(more)[-1])["state"] == "done"
 
 
@@ -129,7 +129,7 @@ def test_everything_is_done_although_rabbitmq_is_killed_in_mid_work_and_away_for
     wait_until(lambda: len(thumbdrop.manifests()) >= 3, "some are done", 20)
     rabbitmq.kill()
     drop_all(thumbdrop, more := photos(5, first=20))
-    found = wait_until(lambda: [p for p in problems(thumbdrop) if p.startswith("broker: ")], "status names it", 20)
+    found = wait_until(lambda: [p for p in problems(thumbdrop) if p.startswith("broker: ")], "status names it", 30)
     assert len(found) == 1
     assert len(thumbdrop.manifests()) < 25
     assert why(thumbdrop, thumbdrop.standing()[-1])["state"] in ("due", "in_flight")
@@ -138,4 +138,4 @@ def test_everything_is_done_although_rabbitmq_is_killed_in_mid_work_and_away_for
     thumbdrop.wait_done(25, seconds=90)
     assert_complete(thumbdrop, content | more)
     assert outcomes(redis)["done"] == 25
-    wait_until(lambda: problems(thumbdrop) == [], "status has nothing to say", 20)
+    wait_until(lambda: problems(thumbdrop) == [], "status has nothing to say", 30)
