@@ -14,7 +14,9 @@ from needs import need
 pytestmark = [pytest.mark.timeout(420), pytest.mark.root]
 
 # What control depends on: libc6, libgcc-s1, libstdc++6, zlib1g. Everything else that a library needs comes along.
-SYSTEM_LIBRARIES = r"(libc|libm|libmvec|libdl|libpthread|librt|libutil|libgcc_s|libstdc\+\+|libz|ld-linux-x86-64)\.so\.\d+"
+SYSTEM_LIBRARIES = (
+    r"(libc|libm|libmvec|libdl|libpthread|librt|libutil|libgcc_s|libstdc\+\+|libz|ld-linux-x86-64)\.so\.\d+"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,9 @@ def test_its_libraries_need_nothing_that_it_does_not_bring_or_depend_on(unpacked
     libraries = [file for file in unpacked.rglob("*.so*") if file.is_file()]
     brought = {file.name for file in libraries}
     programs = [next(unpacked.glob("opt/thumbdrop/bin/redis-server"))]
-    told = subprocess.run([need("readelf"), "-d", *libraries, *programs], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [need("readelf"), "-d", *libraries, *programs], capture_output=True, text=True, check=True
+    ).stdout
     needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", told))
     assert {name for name in needed - brought if not re.fullmatch(SYSTEM_LIBRARIES, name)} == set()
 
