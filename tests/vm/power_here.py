@@ -4,8 +4,8 @@
 
 EXT4_IOC_SHUTDOWN without a flush of the log is what xfstests cut the power with: from that moment nothing reaches the
 disk, neither pages nor journal, and the next mount finds what a power cut would have left. What a reader would get
-wrong: it is quicker than the virtual machine and hits more moments, but only the file system goes; that a whole system
-comes up again and goes on is shown by power_run.py.
+wrong: it is quicker than the virtual machine and hits more moments, but the kernel here has mostly written out, by the
+time of a cut, what nobody synced a few seconds before; power_run.py sees that, and that a whole system comes up again.
 """
 
 import argparse
