@@ -66,6 +66,10 @@ SHOWN_BY = {
         "test_a_bomb_is_quarantined_with_its_pixels_and_the_limit",
         "test_retry_puts_a_file_back_under_its_own_name_to_be_tried_again",
     ),
+    "a file is over a limit": (
+        "test_a_limit_names_the_figure_what_is_allowed_and_its_key",
+        "test_a_bomb_is_quarantined_with_its_pixels_and_the_limit",
+    ),
     "a file crashes or hangs its decoder": (
         "test_a_file_that_crashes_its_decoder_is_set_aside_after_as_many_attempts_as_it_is_given",
         "test_a_file_that_never_ends_is_set_aside_and_holds_the_others_up_for_no_longer_than_one_task_may_take",
