@@ -54,8 +54,12 @@ def sink_of(thumbdrop: Thumbdrop, server: RedisServer) -> Iterator[Sink]:
         yield sink
 
 
-def wait_taken(sink: Sink, *names: str, seconds: float = 30.0) -> None:
-    wait_until(lambda: {("inbox", name) for name in names} <= set(sink.taken), f"{names[:3]} ...", seconds, every=0.05)
+def wait_taken(sink: Sink, *names: str, seconds: float = 60.0) -> None:
+    wanted = {("inbox", name) for name in names}
+    try:
+        wait_until(lambda: wanted <= set(sink.taken), "all are taken", seconds, every=0.05)
+    except AssertionError as error:
+        raise AssertionError(f"not taken: {sorted(wanted - set(sink.taken))[:5]}") from error
     assert sink.doubled == []
 
 
@@ -139,7 +143,7 @@ def assert_told_once(watch: Running, needed: int) -> None:
     assert re.search(r'hint="sysctl user.max_inotify_watches=\d{6}"', line)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("limit", [0, 5])
 def test_out_of_watches_at_the_start_the_inbox_is_polled_until_the_limit_is_raised(
     limited: Thumbdrop, redis_server: RedisServer, limit: int
@@ -162,7 +166,7 @@ def test_out_of_watches_at_the_start_the_inbox_is_polled_until_the_limit_is_rais
         assert inbox_status(limited)["watches"] == 21
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(200)
 def test_out_of_watches_at_run_time_new_directories_are_polled_and_one_warning_says_what_it_takes(
     limited: Thumbdrop, redis_server: RedisServer
 ) -> None:
