@@ -141,6 +141,7 @@ def status_store(**changed: Any) -> Answer[StoreFacts]:
         "reports": {"photos": REPORT},
         "flights": {},
         "records": {},
+        "put_off": {},
         "counts": {},
         "paused": None,
         "beat": {},
