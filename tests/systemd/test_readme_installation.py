@@ -1,4 +1,4 @@
-"""The README's other commands around an installation, followed on a machine of their own: by hand, and all the ways out."""
+"""The README's other commands around an installation, followed on a machine of their own: by hand, upgraded, removed."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from booted import booted_machine
 from images import image_bytes
-from installation import SERVICES, Installation
+from installation import Installation
 from needs import ROOT, missing
 
 pytestmark = [pytest.mark.timeout(500), pytest.mark.root]
@@ -18,8 +18,8 @@ _OFFLINE = "[global]\nno-index = true\nfind-links = /root/wheels\ndisable-pip-ve
 
 
 @pytest.fixture(scope="module")
-def bare(package: Path) -> Iterator[Installation]:
-    """A machine with nothing but what the README tells to bring: wheels, constraints, the package, a key."""
+def bare() -> Iterator[Installation]:
+    """A machine with nothing but what the README tells to bring: wheels, constraints, a key."""
     wheels = Path(os.environ.get("THUMBDROP_WHEELS") or ROOT / "dist/wheels")
     if not list(wheels.glob("thumbdrop-*.whl")):
         missing(f"no wheels in {wheels}: make wheels")
@@ -31,7 +31,6 @@ def bare(package: Path) -> Iterator[Installation]:
             (machine.root / folder / wheel.name).write_bytes(wheel.read_bytes())
         (machine.root / "root/constraints.txt").write_bytes((ROOT / "constraints.txt").read_bytes())
         (machine.root / "etc/pip.conf").write_text(_OFFLINE)
-        thumbdrop.bring(package)
         thumbdrop.make_client()
         yield thumbdrop
 
@@ -51,20 +50,3 @@ def test_an_installation_by_hand_runs_is_upgraded_and_leaves_the_photos(bare: In
     assert bare.machine.succeed("systemctl", "list-units", "--plain", "--no-legend", "thumbdrop-*.service") == ""
     assert bare.is_done("by-hand.jpg")
     assert bare.toml.exists()
-
-
-def test_the_package_takes_over_where_an_installation_by_hand_was_and_leaves_the_photos_as_well(
-    bare: Installation,
-) -> None:
-    bare.follow_readme("install: debian")
-    assert_works(bare, "package.jpg", 530)
-    bare.follow_readme("remove: debian")
-    assert not (bare.machine.root / "opt/thumbdrop").exists()
-    assert bare.toml.exists()
-    bare.follow_readme("install: debian")
-    assert_works(bare, "package-2.jpg", 540)
-    bare.follow_readme("purge: debian")
-    for name in ("by-hand.jpg", "package.jpg", "package-2.jpg"):
-        assert bare.is_done(name)
-    for unit in SERVICES:
-        assert bare.show(unit, "ActiveState") == "inactive", unit

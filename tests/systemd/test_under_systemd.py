@@ -62,7 +62,7 @@ def test_an_original_of_our_own_is_moved_and_not_copied(thumbdrop: Installation)
 def test_directories_of_others_are_emptied_by_the_rights_of_a_default_acl(thumbdrop: Installation) -> None:
     thumbdrop.machine.shell(
         f"""
-        install -d -o {USER} -g {USER} -m 700 /{HOME}/inbox/acl
+        install -d -o {USER} -g nogroup -m 700 /{HOME}/inbox/acl
         setfacl -m u:thumbdrop:rwx,d:u:thumbdrop:rwX,d:u:{USER}:rwX /{HOME}/inbox/acl
         """
     )
