@@ -227,7 +227,7 @@ class Inbox:
         for sighting in pulled.sightings:
             if is_news:
                 self._looks.hearing.announced(sighting.path)
-            if sighting.path not in self._looks.pending:
+            if self._looks.is_news(sighting):
                 has_room = self._looks.saw(sighting, None, now, now_ns, source="event" if is_news else "scan")
                 self._unless_scanned(has_room)
         self._walks.pulled(pulled, now, time.monotonic())

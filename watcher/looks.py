@@ -101,6 +101,14 @@ class Looks:
             case WaitSeconds(seconds, why):
                 return self.pending.wait(path, now + seconds, why, known, source) or why in _PATIENT
 
+    def is_news(self, sighting: Sighting) -> bool:
+        """Whether what a scan saw says something new: of a path that waits for nothing, or for content that it has by now.
+
+        Where no event tells of that (a polled inbox, no watches left) it would wait for all of `empty_grace`.
+        """
+        wait = self.pending.get(sighting.path)
+        return wait is None or (wait.why == "empty" and sighting.size_bytes > 0 and not wait.is_out)
+
     def saw_none(self, path: str) -> None:
         """A look found no candidate, or none that may be looked at; whatever it was, a scan will find it anew."""
         self.pending.drop(path)

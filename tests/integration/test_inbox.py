@@ -81,6 +81,15 @@ def test_an_empty_file_waits_for_its_content(rig: Rig) -> None:
     rig.wait_ready("a.jpg")
 
 
+def test_an_empty_file_that_no_event_tells_of_is_taken_when_a_scan_finds_content_in_it(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "inbox", watch="poll").online()
+    (rig.root / "a.jpg").touch()
+    rig.step_until(lambda: rig.report()["waiting"].get("empty") == 1, "it is seen empty")
+    (rig.root / "a.jpg").write_bytes(b"x")
+    rig.wait_ready("a.jpg")
+    rig.close()
+
+
 def test_a_root_that_goes_away_is_offline_and_what_stands_there_later_is_found(rig: Rig, tmp_path: Path) -> None:
     rig.online()
     rig.root.rename(tmp_path / "away")
