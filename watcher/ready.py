@@ -11,9 +11,11 @@ from typing import Literal
 from tasks.messages import Arrival
 
 # Fresh drops first, then what stood there longer. What had been put off has a lane of its own, so that a thousand bad
-# files cost the good ones every eighth slot at most, and are tried again even beside an endless stream of good ones.
+# files cost the good ones every eighth slot at most. Beside an endless stream of fresh ones both others get every eighth.
 Lane = Literal["fresh", "backlog", "retry"]
-RETRY_EVERY = 8
+TURN_EVERY = 8
+_ORDER: tuple[Lane, ...] = ("fresh", "backlog", "retry")
+_TURNS: dict[int, tuple[Lane, ...]] = {0: ("retry", "fresh", "backlog"), 4: ("backlog", "fresh", "retry")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,7 @@ class Ready:
     def take(self) -> Arrival | None:
         """The next one to go out; `came_back` must follow once it is known what became of it."""
         self._turns += 1
-        order: tuple[Lane, ...] = (
-            ("fresh", "backlog", "retry") if self._turns % RETRY_EVERY else ("retry", "fresh", "backlog")
-        )
+        order = _TURNS.get(self._turns % TURN_EVERY, _ORDER)
         filled = next((self._lanes[lane] for lane in order if self._lanes[lane]), None)
         if filled is None:
             return None

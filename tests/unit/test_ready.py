@@ -1,7 +1,7 @@
 """In which order complete arrivals go out, and that none goes out twice."""
 
 from tasks.messages import Arrival
-from watcher.ready import RETRY_EVERY, Complete, Lane, Ready
+from watcher.ready import TURN_EVERY, Complete, Lane, Ready
 
 
 def arrival(path: str, mtime_ns: int = 1) -> Arrival:
@@ -34,7 +34,17 @@ def test_what_was_put_off_gets_every_eighth_slot_and_all_that_are_left() -> None
         add(ready, f"bad{number}", "retry")
         add(ready, f"good{number}", "fresh")
     order = take_all(ready)
-    assert sum(path.startswith("bad") for path in order[:40]) == 40 // RETRY_EVERY
+    assert sum(path.startswith("bad") for path in order[:40]) == 40 // TURN_EVERY
+    assert len(order) == 80
+
+
+def test_an_endless_stream_of_fresh_ones_does_not_hold_the_backlog_up_for_ever() -> None:
+    ready = Ready()
+    for number in range(40):
+        add(ready, f"old{number}", "backlog")
+        add(ready, f"fresh{number}", "fresh")
+    order = take_all(ready)
+    assert sum(path.startswith("old") for path in order[:40]) == 40 // TURN_EVERY
     assert len(order) == 80
 
 
