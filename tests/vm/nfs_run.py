@@ -285,7 +285,8 @@ def _judge(stage: Stage, data: Path, folder: Path) -> None:
             return Drop(stage.dropped[path], "done", is_synced=True)
 
         found = Judge(root / "library", root / "local", drop_of, set(stage.dropped)).judge(at_the_end=True)
-        manifests = list((root / "library" / "manifests").rglob("[!.]*.json"))
+        library = root / "library" / "manifests"
+        manifests = [file for file in library.rglob("*.json") if not file.relative_to(library).parts[0].startswith(".")]
     assert found.wrong == [], "\n".join(found.wrong)
     assert found.unfinished == 0
     assert len(manifests) == len(stage.dropped), f"{len(manifests)} manifests for {len(stage.dropped)} files"
