@@ -85,9 +85,9 @@ def read_only(thumbdrop: Thumbdrop) -> Iterator[None]:
 
 @contextmanager
 def over_quota(thumbdrop: Thumbdrop) -> Iterator[None]:
-    """Every sync of the worker child says EDQUOT, as NFS and XFS do when what was written is over the quota."""
+    """Every rename of the worker child says EDQUOT, rename(2); not every sync, for one is of the file in the inbox."""
     child = thumbdrop.pid("worker child")
-    inject = ["-e", "trace=fsync", "-e", "inject=fsync:error=EDQUOT"]
+    inject = ["-e", "trace=renameat,renameat2", "-e", "inject=renameat,renameat2:error=EDQUOT"]
     with subprocess.Popen([need("strace"), "-f", "-qq", "-o", "/dev/null", *inject, "-p", str(child)]) as tracer:
         try:
             wait_until(lambda: f"TracerPid:\t{tracer.pid}" in Path(f"/proc/{child}/status").read_text(), "it is traced")
