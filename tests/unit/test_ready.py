@@ -28,24 +28,23 @@ def test_fresh_ones_go_before_the_backlog_and_each_lane_in_its_order() -> None:
     assert take_all(ready) == ["f1", "f2", "b1", "b2"]
 
 
-def test_what_was_put_off_gets_every_eighth_slot_and_all_that_are_left() -> None:
+def assert_gets_every_eighth_slot(lane: Lane) -> None:
+    """Beside as many fresh ones, and then all the slots that are left."""
     ready = Ready()
     for number in range(40):
-        add(ready, f"bad{number}", "retry")
-        add(ready, f"good{number}", "fresh")
+        add(ready, f"other{number}", lane)
+        add(ready, f"fresh{number}", "fresh")
     order = take_all(ready)
-    assert sum(path.startswith("bad") for path in order[:40]) == 40 // TURN_EVERY
+    assert sum(path.startswith("other") for path in order[:40]) == 40 // TURN_EVERY
     assert len(order) == 80
+
+
+def test_what_was_put_off_gets_every_eighth_slot_and_all_that_are_left() -> None:
+    assert_gets_every_eighth_slot("retry")
 
 
 def test_an_endless_stream_of_fresh_ones_does_not_hold_the_backlog_up_for_ever() -> None:
-    ready = Ready()
-    for number in range(40):
-        add(ready, f"old{number}", "backlog")
-        add(ready, f"fresh{number}", "fresh")
-    order = take_all(ready)
-    assert sum(path.startswith("old") for path in order[:40]) == 40 // TURN_EVERY
-    assert len(order) == 80
+    assert_gets_every_eighth_slot("backlog")
 
 
 def test_a_path_is_ready_once_however_often_it_is_seen() -> None:
