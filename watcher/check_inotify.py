@@ -13,10 +13,10 @@ from watcher.finding import Finding
 from watcher.mounts import Layout, choose_backend
 from watcher.names import Names
 from watcher.walk import Walk
+from watcher.watch_limits import sysctl
 from watcher.wording import counted
 
 _COUNT_SECONDS = 5.0
-_INOTIFY = "/proc/sys/fs/inotify"
 # The kernel's own default. A burst of more events than this between two looks is made good by a scan.
 _QUEUED_EVENTS = 16_384
 
@@ -26,7 +26,8 @@ def check_inotify(settings: Settings, user: str) -> list[Finding]:
     watched = [inbox for inbox in settings.inbox if _is_watched(inbox)]
     if not watched:
         return []
-    limits = [_limit(name) for name in ("max_user_watches", "max_user_instances", "max_queued_events")]
+    names = ("max_user_watches", "max_user_instances", "max_queued_events")
+    limits = [sysctl(f"fs.inotify.{name}") for name in names]
     directories = sum(_count_directories(inbox) for inbox in watched)
     return judge_inotify(len(watched), directories, *limits, user=user)
 
@@ -68,11 +69,3 @@ def _count_directories(inbox: InboxSettings) -> int:
         while not walk.finished and time.monotonic() < deadline:
             walk.pull(1000, 0.2)
         return walk.directories
-
-
-def _limit(name: str) -> int | None:
-    try:
-        with open(f"{_INOTIFY}/{name}", encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return None

@@ -5,7 +5,7 @@ What a reader would get wrong: in a container or user namespace the limit may be
 
 import errno
 
-PROC_SYS = "/proc/sys"
+_PROC_SYS = "/proc/sys"
 ENOUGH = 524_288  # costs about 1 kB each, and only while used
 
 _WATCHES = ("fs.inotify.max_user_watches", "user.max_inotify_watches")
@@ -28,13 +28,14 @@ def remedy_for(code: int, needed: int) -> str:
 
 def _lowest(names: tuple[str, ...]) -> tuple[str, int]:
     """The name and value of the lowest of these; the first of equal ones."""
-    known = [(name, value) for name in names if (value := _read(name)) is not None]
+    known = [(name, value) for name in names if (value := sysctl(name)) is not None]
     return min(known, key=lambda one: one[1], default=(names[0], 0))
 
 
-def _read(name: str) -> int | None:
+def sysctl(name: str) -> int | None:
+    """The number that a kernel setting has, by its dotted name; None when the kernel does not say."""
     try:
-        with open(f"{PROC_SYS}/{name.replace('.', '/')}", encoding="ascii") as file:
+        with open(f"{_PROC_SYS}/{name.replace('.', '/')}", encoding="ascii") as file:
             return int(file.read())
     except (OSError, ValueError):
         return None
