@@ -18,8 +18,8 @@ import pipeline_photos
 from pipeline_costs import costs_of
 from pipeline_latency import latencies
 from pipeline_peers import ObviousCelery, xargs_missing, xargs_seconds
-from pipeline_thumbdrop import Thumbdrop
-from results import RESULTS, ROOT, save, version
+from pipeline_thumbdrop import FOLDER, Thumbdrop, put_aside
+from results import ROOT, save, version
 
 PROCESSES = 2
 ROUNDS = 3
@@ -39,16 +39,17 @@ def main() -> None:
         "processes": PROCESSES,
         "versions": {name: version(name) for name in ("celery", "pillow")},
     }
+    shutil.rmtree(FOLDER, ignore_errors=True)
     results["sizes"] = {
         size: _measured(size, count // 20 if quick else count, 1 if quick else ROUNDS, 10 if quick else DROPS)
         for size, count in COUNTS.items()
     }
+    shutil.rmtree(FOLDER)
     print(f"written: {save('pipeline', results)}")
 
 
 def _measured(size: str, count: int, rounds: int, drops: int) -> dict[str, Any]:
-    folder = RESULTS / "pipeline"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = FOLDER / size.replace(" ", "-")
     photos = pipeline_photos.make(folder / "photos", size, count)
     size_bytes = photos[0].stat().st_size
     some = photos[: max(20, count // PEERS_SHARE)]
@@ -75,7 +76,6 @@ def _measured(size: str, count: int, rounds: int, drops: int) -> dict[str, Any]:
         costs = costs_of(thumbdrop, lambda: _pipeline_seconds(thumbdrop, photos[: max(50, count // 4)]))
         costs["photos"] = len(photos[: max(50, count // 4)])
         latency = latencies(thumbdrop, photos[:drops], folder / "alone")
-    shutil.rmtree(folder)
     print(f"{size}: ratio to bare {_ratio(rates, 'bare'):.3f}; {latency['summary']}", flush=True)
     return {
         "photos": count,
@@ -107,15 +107,14 @@ def _bare_seconds(root: Path, photos: Sequence[Path]) -> float:
     seconds = pipeline_bare.run(root, photos, PROCESSES)
     for photo in photos:
         (root / "originals" / photo.name).rename(photo)
-    remove_files(root)
+    put_aside(path for path in root.rglob("*") if path.is_file())
     _settled()
     return seconds
 
 
 def _emptied(out: Path, measure: Callable[[Path], float]) -> float:
-    shutil.rmtree(out, ignore_errors=True)
     seconds = measure(out)
-    shutil.rmtree(out)
+    put_aside([out])
     _settled()
     return seconds
 
@@ -124,13 +123,6 @@ def _settled() -> None:
     """Let nothing of one measurement burden the next one: what is dirty goes to the disk."""
     os.sync()
     time.sleep(0.5)
-
-
-def remove_files(root: Path) -> None:
-    """Remove all files below a directory and keep its directories, so that each round finds the same."""
-    for path in root.rglob("*"):
-        if path.is_file():
-            path.unlink()
 
 
 if __name__ == "__main__":
