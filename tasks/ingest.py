@@ -31,7 +31,7 @@ from tasks.leases import Leases, Record
 from tasks.library import Library
 from tasks.manifest import Manifest
 from tasks.messages import Arrival, UnknownVersionError, from_message
-from tasks.pixels import render
+from tasks.pixels import Rendered, render
 from tasks.quarantine import Quarantine
 from tasks.recipe import recipe_from
 from tasks.records import utc
@@ -185,6 +185,10 @@ class Ingest:
         if not source.is_unchanged():
             raise SupersededError(f"{work.arrival.path} changed while it was read")
         self._refuse_damage(rendered.damage)
+        with self._library.at_work():
+            return self._publish(work, source, sha256, rendered)
+
+    def _publish(self, work: Work, source: Source, sha256: str, rendered: Rendered) -> Outcome:
         category = choose_category(self._settings.category, rendered.facts, work.arrival)
         slot = self._library.slot_for(work.arrival, category, sha256)
         standing = self._library.manifest(slot)

@@ -6,6 +6,7 @@ given finished bytes.
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
@@ -57,6 +58,10 @@ class Library:
     def check_room(self) -> None:
         """Raise ResourceError when the library is away, read-only, not ours to write, or has less than `min_free`."""
         self._tree.check_room()
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """The time in which one image is brought in; its steps share what they open."""
+        return self._tree.holding()
 
     # -- which slot
 
@@ -139,7 +144,7 @@ class Library:
                 files.add_unless_there(thumbnail.path, content)
             if remembered is not None:
                 files.add(memory, remembered)
-            files.add(commit, to_bytes(whole))
+            files.add(commit, to_bytes(whole), into=self._slots.open_own(slot))
             files.sync()
             files.place([*(thumbnail.path for thumbnail in outputs), *([memory] if remembered is not None else [])])
             files.place([commit])

@@ -29,11 +29,30 @@ class Tree:
         self.root: Path = settings.path
         self.rights = Rights(settings.file_mode, settings.dir_mode, gid)
         self._min_free_bytes = settings.min_free_bytes
+        self._held: dict[str, int] | None = None
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Open each directory once only while this lasts, which should be short: a file system in use cannot be unmounted."""
+        self._held = {}
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for fd in held.values():
+                os.close(fd)
 
     @contextmanager
     def directory(self, folder: str, *, make: bool = False) -> Iterator[int]:
         """A descriptor of a directory below the root ("" for the root); FileNotFoundError unless it may be made."""
+        if self._held is not None and folder in self._held:
+            yield self._held[folder]
+            return
         fd = self._open(folder, make=make)
+        if self._held is not None:
+            self._held[folder] = fd
+            yield fd
+            return
         try:
             yield fd
         finally:

@@ -12,18 +12,25 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from tasks.durable import discard, open_temporary, read_file, set_rights, start_storing, write_all
+from tasks.durable import discard, open_temporary, read_file, set_rights, start_storing, write_all, write_whole
 from tasks.library_tree import Tree, split_last
+
+# A write of one page happens as a whole or, on a full disk or when we are killed, not at all.
+_PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A file under its hidden name in an open directory; `fd` is the file's own."""
+    """A file under its hidden name in an open directory; `fd` is the file's own.
+
+    Without a hidden name of ours it is somebody's claim, and gets its name as another one of the same file.
+    """
 
     dir_fd: int
     fd: int
-    temporary: str
+    temporary: str | None
     name: str
+    content: bytes
 
 
 class WholeFiles:
@@ -42,16 +49,28 @@ class WholeFiles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for one in self._prepared.values():
-            discard(one.dir_fd, one.temporary)
+            if one.temporary is not None:
+                discard(one.dir_fd, one.temporary)
         self._stack.close()
 
-    def add(self, path: str, content: bytes) -> None:
-        """Write a file under a hidden name beside its own, directories made as needed; the disk begins to store it."""
+    def add(self, path: str, content: bytes, *, into: int | None = None) -> None:
+        """Write a file under a hidden name beside its own, directories made as needed; the disk begins to store it.
+
+        `into` is a file of ours with a hidden name already, open for writing, the claim of a slot: it gets that content, which
+        has to be longer than what it had, and no other file is made. It keeps its name, and is closed.
+        """
         folder, name = split_last(path)
         dir_fd = self._directory(folder)
+        if into is not None:
+            self._stack.callback(os.close, into)
+            if len(content) <= _PAGE_BYTES:
+                self._prepared[path] = _Prepared(dir_fd, into, None, name, content)
+                os.pwrite(into, content, 0)
+                start_storing(into)
+                return
         fd, temporary = open_temporary(dir_fd)
         self._stack.callback(os.close, fd)
-        self._prepared[path] = _Prepared(dir_fd, fd, temporary, name)
+        self._prepared[path] = _Prepared(dir_fd, fd, temporary, name, content)
         set_rights(fd, self._tree.rights.file_mode, self._tree.rights.gid)
         write_all(fd, content)
         start_storing(fd)
@@ -76,11 +95,19 @@ class WholeFiles:
         wanted = list(paths)
         for path in wanted:
             if path in self._prepared:
-                one = self._prepared[path]
-                os.rename(one.temporary, one.name, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
+                self._name(self._prepared[path])
                 del self._prepared[path]
         for folder in dict.fromkeys(split_last(path)[0] for path in wanted):
             os.fsync(self._directory(folder))
+
+    def _name(self, one: _Prepared) -> None:
+        if one.temporary is not None:
+            os.rename(one.temporary, one.name, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
+            return
+        try:
+            os.link(f"/proc/self/fd/{one.fd}", one.name, dst_dir_fd=one.dir_fd, follow_symlinks=True)
+        except OSError:  # something stands there, the hidden name was removed, or links are not to be had
+            write_whole(one.dir_fd, one.name, one.content, self._tree.rights)
 
     def _directory(self, folder: str) -> int:
         if folder not in self._directories:

@@ -19,7 +19,7 @@ from tasks.library import Library
 
 CONTENT = b"photo" * 1000
 # Every call by which anything becomes visible, moves or goes; it is killed as it enters the call.
-CALLS = ("renameat", "renameat2", "linkat", "unlinkat")
+CALLS = ("renameat", "renameat2", "linkat", "unlinkat", "pwrite64")
 KILLED = (-9, 128 + 9)
 
 
@@ -109,20 +109,23 @@ def test_every_file_is_synced_before_its_rename_and_its_folder_after(tmp_path: P
     """Else a power cut leaves empty files under final names, or takes back what was committed."""
     root, inbox = next(cases(tmp_path))
     (tmp_path / "second").hardlink_to(inbox / "photo.jpg")
-    calls = trace_of("fsync,renameat,renameat2", root, inbox)
+    calls = trace_of("fsync,renameat,renameat2,linkat", root, inbox)
     synced: set[str] = set()
     waiting: list[str] = []
     for call in calls:
         if sync := re.match(r"fsync\(\d+<(.+)>\)", call):
             synced.add(sync[1])
             waiting = [folder for folder in waiting if folder != sync[1]]
+        elif re.match(r'linkat\(.*"photo.json"', call):
+            assert f"{root}/manifests/beach/.photo.claim" in synced, call
+            assert not waiting, f"committed before these were durable: {waiting}"
+            waiting.append(f"{root}/manifests/beach")
         elif rename := re.match(r'renameat2?\(\d+<(.+)>, "(.+)", \d+<(.+)>, "(.+?)"', call):
             source, name, target, final = rename.groups()
             if not source.startswith(str(root)):
                 continue  # within the inbox, on the way out
             assert f"{source}/{name}" in synced, call
-            if final == "photo.json":
-                assert not waiting, f"committed before these were durable: {waiting}"
+            assert final != "photo.json", "the claim's own file becomes the manifest"
             waiting.append(target)
     assert len(calls) > 10
     assert not waiting
@@ -133,7 +136,7 @@ def test_files_are_synced_together_each_folder_once_and_the_manifest_is_written_
     root, inbox = next(cases(tmp_path))
     (root / "originals/beach").mkdir(parents=True)
     calls = [
-        "sync" if call.startswith("fsync") and ".tmp>" in call else call.replace(str(root), "")
+        "sync" if call.startswith("fsync") and (".tmp>" in call or ".claim>" in call) else call.replace(str(root), "")
         for call in trace_of("fsync,renameat,renameat2", root, inbox)
     ]
     first = calls.index("sync")

@@ -2,8 +2,10 @@
 
 import errno
 import grp
+import hashlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +81,37 @@ def test_an_image_stands_in_the_library_as_the_contract_says(inbox: Path, root: 
     }
     assert not [name for name in tree_of(root, hidden=True) if name.endswith((".tmp", ".claim"))]
     assert os.listdir(inbox / "a") == []
+
+
+def test_a_new_image_makes_no_file_that_is_deleted_again(inbox: Path, root: Path, library: Library) -> None:
+    """For minutes ext4 passes over each deleted inode when it makes a file nearby: thousands of them cost more than images."""
+    put(inbox, "photo.jpg")
+    slot = library.claim("beach", "photo", hashlib.sha256(b"photo").hexdigest())
+    claim = (root / "manifests/beach/.photo.claim").stat().st_ino
+    assert ingest(library, inbox, "photo.jpg")[0] == slot
+    assert (root / "manifests/beach/photo.json").stat().st_ino == claim
+    assert (root / "manifests/beach/photo.json").stat().st_nlink == 1
+
+
+def test_a_claim_that_another_worker_made_is_not_written_to(inbox: Path, root: Path, library: Library) -> None:
+    put(inbox, "photo.jpg")
+    Library(library_settings(root)).claim("beach", "photo", hashlib.sha256(b"photo").hexdigest())
+    with (root / "manifests/beach/.photo.claim").open("rb") as claim:
+        before = claim.read()
+        ingest(library, inbox, "photo.jpg")
+        claim.seek(0)
+        assert claim.read() == before
+    assert library.manifest("beach/photo") is not None
+
+
+def test_a_manifest_longer_than_a_page_is_whole(inbox: Path, library: Library) -> None:
+    """Its claim could be cut short by a full disk or a kill, so it gets a file of its own."""
+    path = "/".join(["folder" * 40] * 15) + "/photo.jpg"
+    put(inbox, path)
+    slot, _ = ingest(library, inbox, path)
+    manifest = library.manifest(slot)
+    assert manifest is not None
+    assert manifest.source.path == path
 
 
 @pytest.mark.parametrize(
@@ -383,3 +416,23 @@ def test_the_source_of_a_manifest_is_named_by_inbox_and_path(inbox: Path, librar
     ingest(library, inbox, "a/photo.jpg")
     assert list(library.manifests_of(INBOX, "a/photo.jpg")) == ["beach/photo"]
     assert library.manifests_of("other", "a/photo.jpg") == {}
+
+
+def test_directories_are_shared_while_an_image_is_brought_in_and_let_go_after(
+    inbox: Path, root: Path, library: Library
+) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    put(inbox, "photo.jpg")
+    with library.at_work():
+        ingest(library, inbox, "photo.jpg")
+        held = [
+            os.readlink(f"/proc/self/fd/{fd}")
+            for fd in set(os.listdir("/proc/self/fd")) - before
+            if fd.isdigit() and os.path.exists(f"/proc/self/fd/{fd}")
+        ]
+        assert held.count(str(root / "manifests/beach")) == 1
+    assert set(os.listdir("/proc/self/fd")) == before
+    shutil.rmtree(root / "manifests")
+    put(inbox, "other.jpg")
+    ingest(library, inbox, "other.jpg")
+    assert (root / "manifests/beach/other.json").exists(), "nothing is remembered of a directory that went"
