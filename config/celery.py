@@ -79,7 +79,9 @@ def worker(settings: Settings) -> dict[str, Any]:
         # One message waits for each child, so that a child which is done need not wait for a round trip to the broker.
         # It begins within the time that one task may take, which is when a message in no queue counts as lost.
         "worker_prefetch_multiplier": 2,
-        "worker_max_tasks_per_child": 500,  # a bound on leaks
+        # A bound on leaks other than of memory. Not lower: a replacement takes up to two seconds, and two children that
+        # began together end together.
+        "worker_max_tasks_per_child": 10_000,
         "worker_max_memory_per_child": 400_000,  # KiB of peak memory: a child that met a large image is replaced
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_deduplicate_successful_tasks": False,
