@@ -72,7 +72,7 @@ def _scaled(photo: Path) -> tuple[int, int, "memoryview[int]"]:
     with Image.open(photo) as image:
         full = image.size
     factor = min(1.0, max(SIZES) / max(full))
-    divisor = decode_divisor(full, (round(full[0] * factor), round(full[1] * factor)))
+    divisor = decode_divisor(full, (round(full[0] * factor), round(full[1] * factor)), fitted=True)
     width, height = -(-full[0] // divisor), -(-full[1] // divisor)
     room = mmap.mmap(-1, 4 * width * height)
     room.madvise(mmap.MADV_HUGEPAGE)

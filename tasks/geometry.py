@@ -10,8 +10,10 @@ from tasks.recipe import WantedSize
 
 Size = tuple[int, int]
 
-# How many times the largest thumbnail a JPEG is decoded at least, when it is divided by that.
-_LEAST_RATIOS = {8: 3.0, 4: 3.0, 2: 2.0}
+# How many times the largest thumbnail a JPEG is decoded at least, when it is divided by that; without fitted tables
+# (tasks/jpeg_tables.py) a half loses more.
+_LEAST_RATIOS = {8: 3.0, 4: 3.0, 2: 1.56}
+_LEAST_UNFITTED_RATIO = 2.0
 
 SIDEWAYS = range(5, 9)  # EXIF orientations whose rows are columns (EXIF 2.32, 4.6.4, tag 274)
 
@@ -32,14 +34,16 @@ def scale_of(source: Size, wanted: WantedSize) -> float:
     return min(1.0, max(ratios) if wanted.fit == "cover" else min(ratios))
 
 
-def decode_divisor(full: Size, largest: Size) -> int:
+def decode_divisor(full: Size, largest: Size, *, fitted: bool) -> int:
     """By how much a JPEG may be divided while it is decoded (1, 2, 4 or 8) when that is the largest thumbnail of it.
 
     A decoder divides by averaging blocks, which dims what is finest; that must lie well beyond what the thumbnail can
     show. The ratios keep every photo that was tried above 45 dB, most above 50, against LANCZOS from the full size.
+    `fitted` says that the decoder gets tables for that (tasks/jpeg_tables.py), as it does for grey and RGB.
     """
     for divisor, least_ratio in _LEAST_RATIOS.items():
-        if all(have >= divisor * least_ratio * want for have, want in zip(full, largest, strict=True)):
+        ratio = least_ratio if fitted else max(least_ratio, _LEAST_UNFITTED_RATIO)
+        if all(have >= divisor * ratio * want for have, want in zip(full, largest, strict=True)):
             return divisor
     return 1
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from tasks.errors import InputError, Reason
+from tasks.jpeg_tables import DQT, FRAMES, Segment, fitted
 
 # A marker is FF and a code; FF00 is a stuffed data byte, FFD0 to FFD7 restart inside a scan, FFFF is padding.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -20,13 +21,12 @@ _MAX_SEGMENTS = 20_000
 _MAX_PADDING_BYTES = 64 * 1024  # between two segments; Pillow reads it byte by byte, a hundred megabytes take minutes
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _STANDALONE = {0x01, _SOI}
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie in the same range
 _DECODABLE_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # the others are lossless or hierarchical
 _PROGRESSIVE_FRAMES = {0xC2, 0xCA}
 _SEQUENTIAL_FRAMES = {0xC0, 0xC1, 0xC9}
 # What a decoder needs before the first scan: frame, Huffman and arithmetic tables, DQT, DRI, and the two that tell RGB
 # from YCbCr, JFIF's APP0 and Adobe's APP14. No lossless frame: simplejpeg 1.9 writes beyond its buffer when it scales one.
-_NEEDED = _DECODABLE_FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
+_NEEDED = _DECODABLE_FRAMES | {0xC4, 0xCC, DQT, 0xDD, 0xE0, 0xEE}
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def walk_jpeg(file: BinaryIO, max_scans: int, *, to_the_end: bool = False) -> Jp
     for segments, (marker, at) in enumerate(_markers(file)):
         if segments > _MAX_SEGMENTS:
             raise InputError(Reason.CORRUPT, f"damaged or hostile jpeg: more than {_MAX_SEGMENTS} segments")
-        if marker in _FRAMES and not found.width:
+        if marker in FRAMES and not found.width:
             _read_frame(file, at, marker, found)
         elif marker == _SOS:
             found.scans += 1
@@ -89,25 +89,30 @@ class BareJpeg(NamedTuple):
     scan_at: int
 
 
-def bare_jpeg(file: BinaryIO, size_bytes: int) -> BareJpeg:
+def bare_jpeg(file: BinaryIO, size_bytes: int, divisor: int = 1) -> BareJpeg:
     """The picture of a JPEG, and whatever follows it, without metadata and without stray bytes between its segments.
 
     Where the frame is sequential, its first scan gets the parameters that it must have (T.81, table B.3); wrong ones,
-    as Samsung's cameras write them, mean nothing to any decoder.
+    as Samsung's cameras write them, mean nothing to any decoder. With a `divisor` (2, 4 or 8) its tables are those for a
+    decode at that part of its size.
     """
-    head, is_sequential, scan_at = bytearray(b"\xff\xd8"), False, size_bytes
+    segments: list[Segment] = []
+    scan_at, scan_components = size_bytes, 0
     for marker, at in _markers(file):
         if marker == _SOS:
             scan_at = at - 2
+            scan_components = int.from_bytes(_segment(file, at)[2:3], "big")
             break
-        is_sequential = is_sequential or marker in _SEQUENTIAL_FRAMES
         if marker in _NEEDED:
-            head += bytes((0xFF, marker)) + _segment(file, at)
+            segments.append((marker, _segment(file, at)))
+    if divisor > 1:
+        segments = fitted(segments, scan_components, divisor)
+    head = b"\xff\xd8" + b"".join(bytes((0xFF, marker)) + content for marker, content in segments)
     content = bytearray(len(head) + size_bytes - scan_at)
     content[: len(head)] = head
     file.seek(scan_at)
     file.readinto(memoryview(content)[len(head) :])  # type: ignore[attr-defined]  # BinaryIO lacks what every one has
-    if is_sequential and len(content) > len(head) + 4:
+    if _SEQUENTIAL_FRAMES.intersection(marker for marker, _ in segments) and len(content) > len(head) + 4:
         parameters_at = len(head) + 5 + 2 * content[len(head) + 4]
         content[parameters_at : parameters_at + 3] = b"\x00\x3f\x00"
     return BareJpeg(content, len(head))

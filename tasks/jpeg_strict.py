@@ -25,6 +25,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import simplejpeg
 
+# The modes of the pictures that it decodes; others it only looks through.
+MODES = ("L", "RGB")
 # Everything else that libjpeg says (jerror.h, JWRN_*) is about metadata or formalities, or means that this decoder
 # lacks something. A missing end is Pillow's to judge.
 _DAMAGE = "Corrupt JPEG data: "
@@ -43,9 +45,9 @@ class DamagedJpegError(Exception):
 
 
 def decode_strictly(
-    file: BinaryIO, size_bytes: int, mode: str, size: Size, *, soft_chroma: bool = True
+    file: BinaryIO, size_bytes: int, mode: str, size: Size, *, divisor: int = 1, soft_chroma: bool = True
 ) -> Image.Image | None:
-    """The picture of `mode` "L", or "RGB" as RGBX, decoded at `size`, which is one that Pillow's `draft` gave.
+    """The picture of `mode` "L", or "RGB" as RGBX, decoded at `size`: what Pillow's `draft` gave for 1/`divisor`.
 
     It lies in memory that the next call in this thread writes to: what is to be kept has to be copied before. Without
     `soft_chroma` each sample of colour fills its pixels without a gradient to its neighbours, as libjpeg can do faster;
@@ -55,7 +57,7 @@ def decode_strictly(
     to. It was looked through for damage all the same, as far as that went. Raises DamagedJpegError, and OSError and
     MemoryError as reading and decoding do.
     """
-    bare = bare_jpeg(file, size_bytes)
+    bare = bare_jpeg(file, size_bytes, divisor)
     bytes_per_pixel = 4 if mode == "RGB" else 1
     room = _room(bytes_per_pixel * size[0] * size[1])
     try:
@@ -76,7 +78,7 @@ def decode_strictly(
             raise DamagedJpegError(damage) from None
         return None
     height, width = pixels.shape[:2]
-    if mode not in ("L", "RGB") or (width, height) != size:
+    if mode not in MODES or (width, height) != size:
         return None
     return as_picture(room, "RGBX" if mode == "RGB" else "L", size)
 

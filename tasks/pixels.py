@@ -25,7 +25,7 @@ from tasks.facts import ImageFacts
 from tasks.frames import representative
 from tasks.geometry import Size, centred, decode_divisor, final_size, stored, whole_size
 from tasks.header import Header
-from tasks.jpeg_strict import DamagedJpegError, decode_strictly
+from tasks.jpeg_strict import MODES, DamagedJpegError, decode_strictly
 from tasks.recipe import Recipe, WantedSize
 from tasks.resample import shrink
 from tasks.source_profile import profile_of
@@ -110,10 +110,11 @@ def _decode(file: BinaryIO, header: Header, recipe: Recipe) -> _Decoded:
     full, box, strict, damage = image.size, None, None, ""
     if header.format == "jpeg":
         least = _least_useful(full, recipe)
-        divisor = decode_divisor(full, least)
+        divisor = decode_divisor(full, least, fitted=image.mode in MODES)
         drafted = image.draft(None, (full[0] // divisor, full[1] // divisor))
         box = drafted[1] if drafted else None
-        strict, damage = _decode_strictly(image, file, header, soft_chroma=full[0] < 2 * least[0])
+        soft_chroma = full[0] < 2 * least[0]
+        strict, damage = _decode_strictly(image, file, header, divisor=divisor, soft_chroma=soft_chroma)
     if strict is None:
         image.load()
     if box is None:
@@ -125,20 +126,23 @@ def _decode(file: BinaryIO, header: Header, recipe: Recipe) -> _Decoded:
 
 
 def _decode_strictly(
-    image: Image.Image, file: BinaryIO, header: Header, *, soft_chroma: bool
+    image: Image.Image, file: BinaryIO, header: Header, *, divisor: int, soft_chroma: bool
 ) -> tuple[Image.Image | None, str]:
     """The pixels of a JPEG, None where Pillow has to decode it; and what damage was found.
 
     Raises TruncatedError for a damaged one without its end: the rest may still come.
     """
     try:
-        return decode_strictly(file, header.size_bytes, image.mode, image.size, soft_chroma=soft_chroma), ""
+        pixels = decode_strictly(
+            file, header.size_bytes, image.mode, image.size, divisor=divisor, soft_chroma=soft_chroma
+        )
     except DamagedJpegError as found:
         with suppress(InputError):  # the walk lost its way in the damage, which says nothing about the end
             if looks_truncated(file, "jpeg", header.size_bytes):
                 text = f"this jpeg looks cut off ({found})"
                 raise TruncatedError(text, "it is tried again when it changes") from found
         return None, str(found)
+    return pixels, ""
 
 
 def _largest_whole(full: Size, recipe: Recipe) -> Size:

@@ -9,6 +9,8 @@ from PIL import Image, ImageChops, ImageCms, ImageStat
 
 import images
 from rendering import opened, rendered, size
+from tasks.jpeg_strict import decode_strictly
+from tasks.resample import shrink
 
 LEAST_MEAN, LEAST = 50.0, 45.0
 # The corpus's camera photos; the first two are what phones make today, 12 MP, one of them with Display P3.
@@ -64,11 +66,26 @@ def detailed(width: int, height: int, grain: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("subsampling", [0, 2], ids=["4:4:4", "4:2:0"])
-@pytest.mark.parametrize("side", [630, 400, 399, 266, 200, 130, 66])
+@pytest.mark.parametrize("side", [630, 512, 400, 399, 266, 200, 130, 66])
 def test_fine_detail_is_as_good_as_lanczos_from_the_full_size(side: int, subsampling: int) -> None:
     # Harder than photos: edges everywhere, finer than what can be shown.
     content = images.encoded(detailed(1600, 1200, 2), "jpeg", quality=92, subsampling=subsampling)
     assert min(qualities(content, (side,))) >= LEAST
+
+
+def half_decoded(content: bytes, wanted: tuple[int, int], *, divisor: int) -> Image.Image:
+    """That size of a JPEG of 1600x1200, from a half of it."""
+    half = decode_strictly(io.BytesIO(content), len(content), "RGB", (800, 600), divisor=divisor)
+    assert half is not None
+    return shrink(half, wanted)
+
+
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}])
+def test_half_a_jpeg_shows_detail_better_for_its_fitted_tables(options: dict[str, int]) -> None:
+    content = images.encoded(detailed(1600, 1200, 1), "jpeg", quality=80, **options)
+    wanted = best(Image.open(io.BytesIO(content)), (512, 384))
+    fitted, plain = (decibels(half_decoded(content, wanted.size, divisor=part), wanted) for part in (2, 1))
+    assert fitted > plain + 2
 
 
 @pytest.mark.parametrize("side", [266, 160, 100])

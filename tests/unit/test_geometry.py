@@ -71,7 +71,9 @@ def test_rounding_goes_half_up_and_never_to_nothing() -> None:
 @pytest.mark.parametrize(
     ("full", "largest", "divisor"),
     [
-        ((4032, 3024), (1280, 960), 1),  # the half is only 1.6 times as large: 44 dB
+        ((4032, 3024), (1280, 960), 2),
+        ((4000, 3000), (1280, 960), 2),
+        ((3990, 2992), (1280, 960), 1),  # the half is not 1.56 times as large: below 45 dB
         ((6000, 4000), (1280, 853), 2),
         ((4032, 3024), (640, 480), 2),
         ((4032, 3024), (200, 150), 4),
@@ -79,11 +81,16 @@ def test_rounding_goes_half_up_and_never_to_nothing() -> None:
         ((1280, 960), (1280, 960), 1),
         ((65000, 1), (200, 1), 1),
         ((5120, 3840), (1280, 960), 2),
-        ((5119, 3840), (1280, 960), 1),
     ],
 )
 def test_a_jpeg_is_divided_only_where_the_thumbnail_cannot_show_it(
     full: tuple[int, int], largest: tuple[int, int], divisor: int
 ) -> None:
-    assert decode_divisor(full, largest) == divisor
-    assert decode_divisor(full[::-1], largest[::-1]) == divisor
+    assert decode_divisor(full, largest, fitted=True) == divisor
+    assert decode_divisor(full[::-1], largest[::-1], fitted=True) == divisor
+
+
+def test_what_gets_no_fitted_tables_is_divided_only_for_thumbnails_of_a_quarter() -> None:
+    assert decode_divisor((5120, 3840), (1280, 960), fitted=False) == 2
+    assert decode_divisor((5119, 3840), (1280, 960), fitted=False) == 1
+    assert decode_divisor((4032, 3024), (200, 150), fitted=False) == 4
