@@ -26,10 +26,12 @@ from tasks.frames import representative
 from tasks.geometry import Size, centred, decode_divisor, final_size, stored, whole_size
 from tasks.header import Header
 from tasks.jpeg_strict import MODES, DamagedJpegError, decode_strictly
+from tasks.kept_memory import keep_memory
 from tasks.recipe import Recipe, WantedSize
 from tasks.resample import shrink
 from tasks.source_profile import profile_of
 
+keep_memory()
 # EXIF 2.32, tag 274: what turns the stored pixels upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
