@@ -12,7 +12,7 @@ from typing import Literal
 from config.settings import SizeSettings, ThumbnailSettings
 
 # Raise it whenever the engine makes other bytes from the same input: what was made by an older one is then remade.
-ENGINE = 2
+ENGINE = 3
 
 Fit = Literal["contain", "cover"]
 OutputFormat = Literal["jpeg", "webp", "avif", "png"]

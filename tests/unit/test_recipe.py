@@ -52,4 +52,4 @@ def test_the_fingerprint_does_not_change_with_the_order_of_sizes() -> None:
 
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
     # A changed value makes every installation remake every thumbnail: only a new ENGINE may do that.
-    assert recipe_from(ThumbnailSettings()).fingerprint == "3e514870881bef1f"
+    assert recipe_from(ThumbnailSettings()).fingerprint == "b5eadcc9e22bc762"
