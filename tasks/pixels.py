@@ -10,7 +10,7 @@ that fails: for some formats a second load would succeed with half the picture.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from PIL import Image
@@ -167,10 +167,16 @@ def _upright_base(decoded: _Decoded, size: Size) -> Image.Image:
 
 
 def _cut(base: Image.Image, full: Size, recipe: Recipe, kept: bytes) -> Iterator[tuple[WantedSize, Rendition]]:
-    """Make the sizes, largest first, each from the whole picture of the one before."""
-    whole = base
+    """Make the sizes, largest first, each from the whole picture of the one before; what comes out alike is encoded once.
+
+    A picture that is smaller than two of the boxes comes out alike for both.
+    """
+    whole, encoded = base, dict[tuple[Size, Size, WantedSize], bytes]()
     for wanted in sorted(recipe.sizes, key=lambda size: whole_size(full, size), reverse=True):
         whole = shrink(whole, whole_size(full, wanted))
         final = final_size(full, wanted)
-        picture = whole if final == whole.size else whole.crop(centred(whole.size, final))
-        yield wanted, Rendition(wanted, *final, encode(picture, wanted, recipe.background, kept))
+        look = whole.size, final, replace(wanted, width=0, height=0, fit="contain")
+        if look not in encoded:
+            picture = whole if final == whole.size else whole.crop(centred(whole.size, final))
+            encoded[look] = encode(picture, wanted, recipe.background, kept)
+        yield wanted, Rendition(wanted, *final, encoded[look])

@@ -1,6 +1,7 @@
 import errno
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,18 @@ def test_a_crop_is_never_the_source_of_another_size() -> None:
 def test_a_small_picture_is_never_enlarged() -> None:
     found = rendered(images.image_bytes("png", 30, 20), size(100, 100), size(100, 100, "cover"), size(25, 10, "cover"))
     assert [(made.width, made.height) for made in found.renditions] == [(30, 20), (20, 20), (25, 10)]
+
+
+def test_boxes_that_a_small_picture_does_not_fill_get_one_thumbnail_but_for_their_own_settings() -> None:
+    wanted = [size(side, side, kind="jpeg") for side in (1280, 640)]
+    content = images.image_bytes("png", 300, 200)
+    made = rendered(content, *wanted, replace(wanted[1], quality=30), replace(wanted[1], fit="cover", height=100))
+    large, small, worse, cut = made.renditions
+    assert large.content is small.content
+    assert (large.size.label, small.size.label) == ("1280x1280", "640x640")
+    assert len(worse.content) < len(small.content)
+    assert [opened(rendition).size for rendition in (large, small, worse)] == [(300, 200)] * 3
+    assert opened(cut).size == (cut.width, cut.height) == (300, 47)
 
 
 def test_cover_shows_the_middle() -> None:
