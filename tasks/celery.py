@@ -56,7 +56,7 @@ log = logs.get_logger(__name__)
 @cache
 def _leases() -> Leases:
     client = connect(results_url(settings), STORE_TIMEOUT_SECONDS)
-    return Leases(client, settings.limits.task_time_seconds)
+    return Leases(client, settings.limits.task_time_seconds, settings.results.expire_seconds)
 
 
 @cache
@@ -64,9 +64,12 @@ def _ingest() -> Ingest:
     return Ingest(settings, _leases())
 
 
-@app.task(name=TASK_INGEST, Request="tasks.celery:IngestRequest")
+@app.task(name=TASK_INGEST, Request="tasks.celery:IngestRequest", ignore_result=True, store_errors_even_if_ignored=True)
 def ingest(**message: Any) -> dict[str, Any]:
-    """Turn one arrival into thumbnails; the message is tasks.messages.to_message's."""
+    """Turn one arrival into thumbnails; the message is tasks.messages.to_message's.
+
+    Its result is stored with the end of the lease, see tasks/results.py.
+    """
     return _ingest().ingest(message)
 
 

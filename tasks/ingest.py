@@ -236,12 +236,12 @@ class Ingest:
     # -- the ends
 
     def _finish(self, work: Work, outcome: Outcome) -> Outcome:
+        outcome["duration_ms"] = work.duration_ms
         try:
             counted = [outcome["outcome"], *(["damaged"] if "damage" in outcome else [])]
-            self._leases.finish(work.arrival, work.token, *counted, keep=work.stays)
+            self._leases.finish(work.arrival, work.token, *counted, keep=work.stays, outcome=outcome)
         except RedisError as error:  # the work is done; the lease ends by itself and the next look finds it so
             log.warning("leases.unreachable", error=error)
-        outcome["duration_ms"] = work.duration_ms
         level = log.warning if outcome["outcome"] == "quarantined" else log.info
         level(f"image.{outcome['outcome']}", **_named(work), **_without(outcome, "outcome"))
         return outcome
@@ -288,14 +288,15 @@ class Ingest:
             failed = "superseded"
         tries = work.record.tries if work.record.reason == why.reason else 0
         wait = wait_seconds(why, tries, self._settings.watcher.rescan_seconds, self._grace_left(work))
+        outcome = {"outcome": "put_off", "reason": str(why.reason), "message": why.message, "wait_seconds": wait}
         try:
             if isinstance(why, ResourceError):
                 self._leases.pause(why)
-            self._leases.put_off(work.arrival, work.token, why, wait, failed=failed)
+            self._leases.put_off(work.arrival, work.token, why, wait, failed=failed, outcome=outcome)
         except RedisError as error:
             log.warning("leases.unreachable", error=error)
         log.info("image.put_off", **_named(work), reason=str(why.reason), wait_seconds=wait, message=why.message)
-        return {"outcome": "put_off", "reason": str(why.reason), "message": why.message, "wait_seconds": wait}
+        return outcome
 
 
 def _named(work: Work) -> dict[str, Any]:

@@ -62,17 +62,28 @@ local function forget_earlier(waits, due, path, id)
 end
 """
 
+# for what Celery's result store keeps, see tasks/results.py
+_STORE = """
+local function store(key, text, seconds, earlier_stays)
+  if text == '' or earlier_stays and redis.call('EXISTS', key) == 1 then return end
+  redis.call('SETEX', key, seconds, text)
+  redis.call('PUBLISH', key, text)
+end
+"""
+
 # ends a piece of work that finished the arrival for good
 FINISH = (
     _FORGET_EARLIER
+    + _STORE
     + """
-local lease, record, flight, due, kept, counts, waits = unpack(KEYS)
+local lease, record, flight, due, kept, counts, waits, result = unpack(KEYS)
 local id, token, keep, path = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+store(result, ARGV[5], ARGV[6])
 redis.call('DEL', record)
 redis.call('ZREM', due, id)
 forget_earlier(waits, due, path, id)
 redis.call('HDEL', waits, path)
-for i = 5, #ARGV do redis.call('HINCRBY', counts, ARGV[i], 1) end
+for i = 7, #ARGV do redis.call('HINCRBY', counts, ARGV[i], 1) end
 if keep == '1' then redis.call('SADD', kept, id) end
 if redis.call('GET', lease) == 'working:' .. token then
   redis.call('DEL', lease)
@@ -86,10 +97,12 @@ return 1
 PUT_OFF = (
     _NOW
     + _FORGET_EARLIER
+    + _STORE
     + """
-local lease, record, flight, due, waits = unpack(KEYS)
+local lease, record, flight, due, waits, result = unpack(KEYS)
 local id, token, wait, failed, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('GET', lease) ~= 'working:' .. token then return 0 end
+store(result, ARGV[10], ARGV[11], ARGV[6] == 'gone')
 local excused = redis.call('HGET', record, 'excused') == token
 if not excused and redis.call('HINCRBY', record, 'vanished', -1) < 0 then redis.call('HSET', record, 'vanished', 0) end
 if failed ~= '' and not (excused and failed == 'vanished') then redis.call('HINCRBY', record, failed, 1) end

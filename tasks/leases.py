@@ -33,10 +33,12 @@ from redis import Redis, ResponseError
 from tasks import lease_scripts
 from tasks.errors import IngestError
 from tasks.messages import Arrival
+from tasks.results import result_key, result_text
 
 PUBLISHED_SECONDS = 600  # a message that nobody took by then is published again
 RECORD_SECONDS = 30 * 86400  # an untouched record is of a file that went away unseen
 WORKING_MARGIN_SECONDS = 10  # beyond the task time limit, for the end of a task that just made it
+RESULT_SECONDS = 86400  # what [results] expire is, unless the settings say otherwise
 PAUSE_SECONDS = 10  # how often a full library is looked at again
 
 
@@ -101,8 +103,9 @@ def _record(fields: dict[str, str], not_before_ms: float | None = None) -> Recor
 class Leases:
     """The one place that knows the keys. Every method raises redis.RedisError when the store is away."""
 
-    def __init__(self, redis: Redis, task_time_seconds: float) -> None:
+    def __init__(self, redis: Redis, task_time_seconds: float, result_seconds: float = RESULT_SECONDS) -> None:
         self.redis: Any = redis  # redis-py types each reply as the union of all that any option can make of it
+        self._result_seconds = int(result_seconds)
         self._working_ms = int((task_time_seconds + WORKING_MARGIN_SECONDS) * 1000)
         self._offer = redis.register_script(lease_scripts.OFFER)
         self._withdraw = redis.register_script(lease_scripts.WITHDRAW)
@@ -212,10 +215,12 @@ class Leases:
             return None
         return _record(dict(zip(before[::2], before[1::2], strict=True)))
 
-    def finish(self, arrival: Arrival, token: str, *counted: str, keep: bool) -> None:
+    def finish(
+        self, arrival: Arrival, token: str, *counted: str, keep: bool, outcome: dict[str, Any] | None = None
+    ) -> None:
         """End the work for good: counters, retry record and lease go; `keep` remembers the file as done.
 
-        `counted` is the outcome, and what else is to be counted of it.
+        `counted` is the outcome, and what else is to be counted of it; `outcome` goes to the result store.
         """
         keys = [
             _lease(arrival.id),
@@ -223,21 +228,36 @@ class Leases:
             *_keys(arrival.inbox, "flight", "due", "kept"),
             "thumbdrop:counts",
             *_keys(arrival.inbox, "waits"),
+            result_key(arrival.id),
         ]
-        self._finish(keys=keys, args=[arrival.id, token, int(keep), _field(arrival), *counted])
+        args: list[str | int | bytes] = [arrival.id, token, int(keep), _field(arrival)]
+        self._finish(keys=keys, args=[*args, *self._result(arrival, outcome), *counted])
 
-    def put_off(self, arrival: Arrival, token: str, why: IngestError, wait_seconds: float, *, failed: str = "") -> bool:
+    def _result(self, arrival: Arrival, outcome: dict[str, Any] | None) -> tuple[str, int]:
+        return "" if outcome is None else result_text(arrival.id, outcome), self._result_seconds
+
+    def put_off(
+        self,
+        arrival: Arrival,
+        token: str,
+        why: IngestError,
+        wait_seconds: float,
+        *,
+        failed: str = "",
+        outcome: dict[str, Any] | None = None,
+    ) -> bool:
         """End the work for now: take the attempt back, or move it to the counter `failed`, and say when to try again.
 
         `failed` is "vanished", "crashed", "timed_out", "internal", "superseded" or empty. False when the lease was no
         longer ours.
         """
         keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight", "due", "waits")]
+        keys.append(result_key(arrival.id))
         facts = json.dumps([arrival.inbox, arrival.path, arrival.size_bytes, arrival.mtime_ns])
         wait_ms = int(wait_seconds * 1000)
         reason, message = str(why.reason), _encodable(why.message)
         args: list[str | int | bytes] = [arrival.id, token, wait_ms, failed, RECORD_SECONDS, reason, message, facts]
-        args.append(_field(arrival))
+        args += [_field(arrival), *self._result(arrival, outcome)]
         return bool(self._put_off(keys=keys, args=args))
 
     def excuse(self, arrival: Arrival, token: str) -> bool:

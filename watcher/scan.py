@@ -17,6 +17,7 @@ from config.settings import Settings
 from config.urls import connect, results_url
 from tasks.leases import Leases
 from tasks.messages import Arrival
+from tasks.results import result_key
 from watcher.daemon import STORE_TIMEOUT_SECONDS, Watcher
 from watcher.names import Names
 from watcher.walk import Walk, see
@@ -110,7 +111,7 @@ class _Follow:
         self._ended = {"done": 0, "quarantined": 0}
         self._waiting: set[str] = set()
         for ids in _chunks(list(self._open)):
-            leases.redis.delete(*map(_result_key, ids))
+            leases.redis.delete(*map(result_key, ids))
 
     def to_the_end(self, progress: Callable[[Progress], None]) -> ScanResult:
         """Look again and again until everything has ended or was put off, or nothing moves any more."""
@@ -128,7 +129,7 @@ class _Follow:
 
     def _look(self, ids: list[str]) -> int:
         """See what became of some; the number that is in flight."""
-        texts = self._leases.redis.mget(map(_result_key, ids))
+        texts = self._leases.redis.mget(map(result_key, ids))
         states = self._leases.states(ids)
         for arrival_id, text, state in zip(ids, texts, states, strict=True):
             end = _end_of(text) or ("" if state else self._end_without_result(self._open[arrival_id]))
@@ -153,10 +154,6 @@ def _end_of(text: str | None) -> str:
     result = json.loads(text).get("result") if text else None
     outcome = result.get("outcome", "") if isinstance(result, dict) else ""
     return "done" if outcome == "duplicate" else str(outcome)
-
-
-def _result_key(arrival_id: str) -> str:
-    return f"celery-task-meta-{arrival_id}"
 
 
 def _chunks(ids: list[str]) -> Iterator[list[str]]:

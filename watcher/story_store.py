@@ -9,6 +9,7 @@ from config.urls import connect, results_url
 from tasks.errors import Reason
 from tasks.leases import PUBLISHED_SECONDS, WORKING_MARGIN_SECONDS, Leases, Record
 from tasks.messages import Arrival
+from tasks.results import result_key
 from watcher.story_facts import Facts
 
 _STORE_SECONDS = 2.0
@@ -64,6 +65,6 @@ def _lease(settings: Settings, leases: Leases, arrival: Arrival) -> _Lease:
 
 
 def _last_outcome(leases: Leases, arrival: Arrival) -> dict[str, Any] | None:
-    """Read what Celery stored under the arrival id, the task id (celery.backends.base, key `celery-task-meta-<id>`)."""
-    text = leases.redis.get(f"celery-task-meta-{arrival.id}")
+    """Read what the result store has under the arrival id, the task id."""
+    text = leases.redis.get(result_key(arrival.id))
     return None if text is None else dict(json.loads(text))

@@ -21,7 +21,8 @@ def test_a_good_image_ends_done_with_every_size_and_its_original_archived(rig: R
     assert rig.files("thumbnails") == ["trip/32x32/a_32x32.jpg", "trip/64x64/a_64x64.jpg"]
     assert (rig.library / "originals/trip/a.jpg").read_bytes() == content
     assert not (rig.inbox / "trip/a.jpg").exists()
-    assert rig.leases.redis.keys("*") == ["thumbdrop:counts"]
+    assert sorted(rig.leases.redis.keys("*")) == [f"celery-task-meta-{arrival.id}", "thumbdrop:counts"]
+    assert json.loads(rig.leases.redis.get(f"celery-task-meta-{arrival.id}"))["result"] == outcome
 
 
 def test_the_same_bytes_under_the_same_name_again_leave_the_outputs_untouched(rig: Rig) -> None:

@@ -1,12 +1,15 @@
 """Leases, attempts and retry records against a real Redis: who wins, what is counted, and what a wipe costs."""
 
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
+from celery import Celery
 
+from config.urls import celery_url
 from servers import RedisServer
-from tasks.errors import IngestError, Reason, ResourceError, TransientError
+from tasks.errors import GoneError, IngestError, Reason, ResourceError, TransientError
 from tasks.leases import Leases
 from tasks.messages import Arrival
 from waiting import wait_until
@@ -21,6 +24,49 @@ def leases(redis_server: RedisServer) -> Iterator[Leases]:
     redis_server.flush()
     with redis_server.client() as client:
         yield Leases(client, task_time_seconds=60)
+
+
+def test_what_is_stored_with_the_end_is_a_result_to_celery_and_a_later_end_replaces_it(
+    leases: Leases, redis_server: RedisServer
+) -> None:
+    with Celery(backend=celery_url(redis_server.broker_url), set_as_current=False) as app:
+        for number in range(2):
+            token = published(leases)
+            assert leases.begin(ARRIVAL, token) is not None
+            outcome = {"outcome": "whatever", "slot": "caf\udce9", "duration_ms": number}
+            if number == 0:
+                assert leases.put_off(ARRIVAL, token, TransientError("weather"), 0, outcome=outcome)
+            else:
+                leases.finish(ARRIVAL, token, "done", keep=False, outcome=outcome)
+            stored = app.backend.get_task_meta(ARRIVAL.id, cache=False)
+            assert (stored["status"], stored["result"], stored["task_id"]) == ("SUCCESS", outcome, ARRIVAL.id)
+    assert 0 < leases.redis.ttl(f"celery-task-meta-{ARRIVAL.id}") <= 86400
+
+
+def test_who_waits_for_the_result_is_told(leases: Leases) -> None:
+    with leases.redis.pubsub(ignore_subscribe_messages=True) as waiting:
+        waiting.subscribe(f"celery-task-meta-{ARRIVAL.id}")
+        token = published(leases)
+        leases.begin(ARRIVAL, token)
+        leases.finish(ARRIVAL, token, "done", keep=False, outcome={"outcome": "done"})
+        told = wait_until(lambda: waiting.get_message(timeout=0.1), "it is told", 5)
+    assert json.loads(told["data"])["result"] == {"outcome": "done"}
+
+
+def test_a_message_that_comes_once_more_for_a_file_that_is_done_does_not_make_its_result_worse(leases: Leases) -> None:
+    for end in ("done", "gone"):
+        token = published(leases)
+        leases.begin(ARRIVAL, token)
+        if end == "done":
+            leases.finish(ARRIVAL, token, "done", keep=False, outcome={"outcome": end})
+        else:
+            leases.put_off(ARRIVAL, token, GoneError("not there"), 0, outcome={"outcome": end})
+    assert json.loads(leases.redis.get(f"celery-task-meta-{ARRIVAL.id}"))["result"] == {"outcome": "done"}
+
+
+def test_an_attempt_that_lost_its_lease_leaves_no_result(leases: Leases) -> None:
+    assert not leases.put_off(ARRIVAL, "not ours", TransientError("weather"), 0, outcome={"outcome": "put_off"})
+    assert leases.redis.keys("celery*") == []
 
 
 def published(leases: Leases, arrival: Arrival = ARRIVAL) -> str:
