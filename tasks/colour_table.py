@@ -28,7 +28,7 @@ def apply_by_table(transform: ImageCms.ImageCmsTransform, image: Image.Image) ->
         cell = (piece >> 2 & 0x3F) | (piece >> 4 & 0xFC0) | (piece >> 6 & 0x3F000)
         step = steps.take(cell, mode="clip").view(np.uint8)  # no cell lies outside, and not to ask is faster
         np.add(piece.view(np.uint8), step, out=after[at : at + _PIECE_PIXELS].view(np.uint8))
-    return Image.frombuffer("RGBX", image.size, after, "raw", "RGBX", 0, 1).convert("RGB")
+    return Image.frombytes("RGB", image.size, after, "raw", "RGBX")
 
 
 @lru_cache(maxsize=2)
