@@ -15,20 +15,21 @@ from PIL import Image, ImageCms
 # Below that littlecms takes a few milliseconds, and is exact.
 MIN_PIXELS = 300_000
 _CELLS = 64  # a channel
-_PIECE_PIXELS = 1 << 14  # what a step leaves has to be in the processor's cache for the next one
+_PIECE_PIXELS = 1 << 15  # what a step leaves has to be in the processor's cache for the next one
 
 
 def apply_by_table(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
     """Convert an RGB picture by a transform from RGB to RGB."""
     steps = _steps(transform)
-    before = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint32)
-    after = np.empty_like(before)
-    for at in range(0, before.size, _PIECE_PIXELS):
-        piece = before[at : at + _PIECE_PIXELS]
-        cell = (piece >> 2 & 0x3F) | (piece >> 4 & 0xFC0) | (piece >> 6 & 0x3F000)
-        step = steps.take(cell, mode="clip").view(np.uint8)  # no cell lies outside, and not to ask is faster
-        np.add(piece.view(np.uint8), step, out=after[at : at + _PIECE_PIXELS].view(np.uint8))
-    return Image.frombytes("RGB", image.size, after, "raw", "RGBX")
+    pixels = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint32).copy()
+    for at in range(0, pixels.size, _PIECE_PIXELS):
+        piece = pixels[at : at + _PIECE_PIXELS]
+        cell = piece >> 2 & 0x3F
+        cell |= piece >> 4 & 0xFC0
+        cell |= piece >> 6 & 0x3F000
+        channels = piece.view(np.uint8)
+        channels += steps.take(cell, mode="clip").view(np.uint8)  # no cell lies outside, and not to ask is faster
+    return Image.frombytes("RGB", image.size, pixels, "raw", "RGBX")
 
 
 @lru_cache(maxsize=2)
