@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from tasks.resample import write_pixels
+
 # Below that littlecms takes a few milliseconds, and is exact.
 MIN_PIXELS = 300_000
 _CELLS = 64  # a channel
@@ -21,7 +23,8 @@ _PIECE_PIXELS = 1 << 15  # what a step leaves has to be in the processor's cache
 def apply_by_table(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
     """Convert an RGB picture by a transform from RGB to RGB."""
     steps = _steps(transform)
-    pixels = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint32).copy()
+    pixels = np.empty(image.width * image.height, np.uint32)
+    write_pixels(image, pixels)
     for at in range(0, pixels.size, _PIECE_PIXELS):
         piece = pixels[at : at + _PIECE_PIXELS]
         cell = piece >> 2 & 0x3F
