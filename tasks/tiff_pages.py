@@ -24,6 +24,16 @@ def turn_to_the_picture(image: Image.Image) -> None:
     image.seek(0)
 
 
+def require_strips(image: Image.Image, size_bytes: int) -> None:
+    """Raise OSError when a strip of the page begins beyond the end of the file.
+
+    Pillow would ask for everything between one strip and the next at once: 279 MB for a file of 3 kB.
+    """
+    beyond = max((tile[2] for tile in getattr(image, "tile", [])), default=0)
+    if beyond >= size_bytes:
+        raise OSError(f"image file is truncated: it has {size_bytes} bytes, and a strip begins at byte {beyond}")
+
+
 def _is_reduced(image: Image.Image) -> bool:
     kind = getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)
     return isinstance(kind, int) and bool(kind & _REDUCED)
