@@ -7,6 +7,7 @@ file that is made so never gets here (tasks/tiff_tags.py).
 from PIL import Image
 
 _SUBFILE_TYPE, _REDUCED = 254, 1
+_NOT_DECODED = ("webp",)  # by the libtiff in Pillow's wheels
 _MAX_PAGES = 10  # that are looked at; each is a directory, not a decoding
 # What Pillow raises for a directory that is none.
 _NO_PAGE = (EOFError, OSError, ValueError, SyntaxError, LookupError, TypeError)
@@ -24,11 +25,15 @@ def turn_to_the_picture(image: Image.Image) -> None:
     image.seek(0)
 
 
-def require_strips(image: Image.Image, size_bytes: int) -> None:
-    """Raise OSError when a strip of the page begins beyond the end of the file.
+def require_decodable(image: Image.Image, size_bytes: int) -> None:
+    """Raise OSError when a strip of the page begins beyond the end of the file, or is compressed as no decoder here can.
 
-    Pillow would ask for everything between one strip and the next at once: 279 MB for a file of 3 kB.
+    Pillow would ask for everything between one strip and the next at once, 279 MB for a file of 3 kB; and libtiff would
+    say of the other no more than that something went wrong.
     """
+    compression = image.info.get("compression")
+    if compression in _NOT_DECODED:
+        raise OSError(f"compression {compression} is not supported")
     beyond = max((tile[2] for tile in getattr(image, "tile", [])), default=0)
     if beyond >= size_bytes:
         raise OSError(f"image file is truncated: it has {size_bytes} bytes, and a strip begins at byte {beyond}")

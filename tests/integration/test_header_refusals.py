@@ -234,6 +234,15 @@ def test_a_tiff_whose_strips_lie_far_beyond_its_end_looks_cut_off_and_costs_no_m
     assert peak_bytes < 10_000_000
 
 
+def test_a_tiff_with_a_compression_that_is_not_decoded_is_not_called_damaged() -> None:
+    content = bytearray(images.encoded(Image.new("RGB", (64, 64), 90), "tiff"))
+    entry = content.index(struct.pack("<HHI", 259, 3, 1))  # Compression: one short
+    struct.pack_into("<H", content, entry + 8, 50001)
+    found = refusal(bytes(content))
+    assert found.reason == Reason.UNSUPPORTED_FORMAT
+    assert "compression webp is not supported" in found.message
+
+
 def test_an_animation_cut_off_in_a_later_frame_looks_cut_off() -> None:
     pictures = [images.photo(40, 30, seed=seed) for seed in range(3)]
     for kind in ("gif", "webp", "png", "avif"):
