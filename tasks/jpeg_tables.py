@@ -7,7 +7,7 @@ averaging takes from them. It costs nothing and gains 1 to 4 dB; more is lost in
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from math import pi, sin
 
 Segment = tuple[int, bytes]  # its marker's code, and what follows that: two bytes of length, then the content
@@ -52,14 +52,15 @@ def _components(frame: bytes) -> list[tuple[int, int, int]]:
     return found if is_sound and all(across and down for across, down, _ in found) else []
 
 
-def _tables(body: bytes) -> Iterator[tuple[int, list[int]]]:
+def _tables(body: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Yield (number, its 64 values) of the tables in a DQT segment (T.81, B.2.4.1); a last one that is cut off is left out."""
     at = 2
     while at < len(body):
         width = 2 if body[at] >> 4 else 1
         values = body[at + 1 : at + 1 + _BLOCK * _BLOCK * width]
         if len(values) == _BLOCK * _BLOCK * width:
-            yield body[at] & 15, [int.from_bytes(values[n : n + width], "big") for n in range(0, len(values), width)]
+            numbers = (int.from_bytes(values[n : n + width], "big") for n in range(0, len(values), width))
+            yield body[at] & 15, tuple(numbers)
         at += 1 + len(values)
 
 
@@ -81,7 +82,8 @@ def _block_sides(components: list[tuple[int, int, int]], divisor: int) -> list[i
     return sides
 
 
-def _weighted(table: list[int], side: int) -> bytes:
+@lru_cache(maxsize=32)  # a folder of photos has a few
+def _weighted(table: tuple[int, ...], side: int) -> bytes:
     """A table of 16-bit values for blocks that become `side` pixels wide and high."""
     weights = _weights(side)
     values = (value * weights[row] * weights[column] for value, (row, column) in zip(table, _ZIGZAG, strict=True))
