@@ -12,8 +12,8 @@ def lines(results: dict[str, Any]) -> list[str]:
     """This part of the report, in Markdown."""
     measured = (
         f"One 12 MP JPEG to 1280, 640 and 200 pixels; the mean over {_photos(results)}; of each the median of "
-        f"{results['turns']} turns, taken by everybody one after the other. Thumbdrop does all its checks: header, "
-        "limits, damage, EXIF, colour profile."
+        f"{results['turns']} turns, taken by everybody one after the other, and everybody writes his thumbnails to the same "
+        "disk. Thumbdrop does all its checks: header, limits, damage, EXIF, colour profile."
     )
     head = ["## The engine", "", measured, ""]
     missing = [f"- NOT MEASURED: {why}" for why in results["missing"].values()]
