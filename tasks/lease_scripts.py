@@ -145,4 +145,8 @@ if held then return 1 end
 return 2
 """
 
-RELEASE_HOLD = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+# gives a hold back, with the report, or somebody would ask a watcher that is gone
+RELEASE_HOLD = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1], KEYS[2]) end
+return 0
+"""

@@ -190,8 +190,8 @@ class Leases:
         return self.redis.getdel(_keys(inbox, "scan")[0]) is not None
 
     def release(self, inbox: str, token: str) -> None:
-        """Give the hold on an inbox back, so that a standby takes over at once."""
-        self._release_hold(keys=_keys(inbox, "holder"), args=[token])
+        """Give the hold on an inbox back, so that a standby takes over at once; nobody watches it until then."""
+        self._release_hold(keys=_keys(inbox, "holder", "report"), args=[token])
 
     def _forget_published(self, inbox: str) -> None:
         flight = _keys(inbox, "flight")[0]

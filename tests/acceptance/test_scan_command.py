@@ -134,6 +134,10 @@ def test_without_a_watcher_a_pipe_gets_plain_lines_until_all_are_done(
     assert_complete(thumbdrop, photos)
     assert thumbdrop.command("status", "--json").json["counts"] == {"done": 200}
 
+    thumbdrop.drop("one-more.jpg", image_bytes("jpeg", 120, 80))
+    again = thumbdrop.command("scan", "--wait", seconds=20)
+    assert again.text.endswith("1 done, 0 quarantined, 0 waiting\n"), "the first scan was no watcher to be asked"
+
 
 @pytest.mark.parametrize("watcher", [True, False], ids=["with a watcher", "without one"])
 def test_a_quarantined_file_makes_the_exit_code_1(

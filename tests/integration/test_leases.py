@@ -238,9 +238,12 @@ def test_one_watcher_holds_an_inbox_and_the_next_forgets_what_it_had_published(l
     assert not leases.hold("inbox", "second", 15)
     assert leases.hold("inbox", "first", 15), "renewed"
     assert states(leases, ARRIVAL) == ["leased"], "a renewal forgets nothing"
+    leases.report("inbox", {"online": True}, 15)
     leases.release("inbox", "second")
     assert not leases.hold("inbox", "second", 15)
+    assert "inbox" in leases.reports(["inbox"])
     leases.release("inbox", "first")
+    assert leases.reports(["inbox"]) == {}, "else a scan would ask the watcher that has gone"
     assert leases.hold("inbox", "second", 15)
     assert states(leases, ARRIVAL, OTHER) == ["published", "leased"], "work that is going on is not forgotten"
 
