@@ -24,7 +24,8 @@ from watcher.trouble import Trouble
 log = get_logger(__name__)
 
 HOLD_SECONDS = 15.0  # a standby takes over within this after a watcher died; renewed three times as often
-POLL_SECONDS = 0.1  # how soon a free slot is noticed
+POLL_SECONDS = 0.1  # how soon a free slot is noticed, while few are in flight
+LONGEST_POLL_SECONDS = 0.3
 DUE_SECONDS = 1.0
 DEPTH_SECONDS = 5.0
 REPORT_SECONDS = 2.0
@@ -320,10 +321,16 @@ class Publisher:
         self._answers.append(answer)
 
     def _follow(self, now: float) -> None:
-        if not self._timers["poll"].is_due(now):
+        poll = self._timers["poll"]
+        if not poll.is_due(now):
             return
-        for arrival in self._flights.ended(now):
+        ended = self._flights.ended(now)
+        for arrival in ended:
             self._answer(Answer(arrival, "ended"))
+        # At this pace a quarter of what is in flight ends until the next look: in time, and several at once cost less.
+        pace_seconds = poll.seconds / max(1, len(ended))
+        poll.seconds = min(max(POLL_SECONDS, pace_seconds * self.in_flight / 4), LONGEST_POLL_SECONDS)
+        poll.next_at = now + poll.seconds
         if not self._timers["depth"].is_due(now) or not self._flights.need_depth:
             return
         try:
