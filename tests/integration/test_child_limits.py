@@ -16,7 +16,7 @@ from tasks.codecs import decoder_failures_named
 from tasks.errors import InputError, Reason
 
 PREPARED = """
-import io, mmap, os, resource, shutil, sys
+import ctypes, io, mmap, os, resource, shutil, sys
 import images
 from PIL import Image
 from rendering import rendered, size
@@ -24,6 +24,9 @@ from tasks.child_limits import harden_child, one_images_limits
 from config.settings import LimitSettings
 from tasks.errors import InputError
 from tasks.header import read_header
+# mallopt(3): what is freed goes back to the kernel at once, so that nothing kept makes up for memory that is refused.
+ctypes.CDLL(None).mallopt(-1, 0)
+ctypes.CDLL(None).mallopt(-3, 65536)
 """
 
 
@@ -31,8 +34,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     """Run code in a new interpreter; what it printed and how it ended."""
     return subprocess.run(
         [sys.executable, "-c", PREPARED + textwrap.dedent(code)],
-        # What is freed goes back to the kernel at once, so that none is left over from making the picture.
-        env={"PYTHONPATH": ":".join(sys.path), "MALLOC_MMAP_THRESHOLD_": "65536"},
+        env={"PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
         timeout=50,

@@ -29,12 +29,12 @@ with open_source(inbox, "photo.jpg") as source:
 
 
 def calls_of(code: str, folder: Path) -> list[str]:
-    """The syncs and renames of a program that takes `inbox/photo.jpg` away, with the paths that they are about."""
+    """The syncs, renames and links of a program that takes `inbox/photo.jpg` away, with the paths that they are about."""
     root, inbox, log = folder / "library", folder / "inbox", folder / "calls"
     root.mkdir()
     inbox.mkdir()
     (inbox / "photo.jpg").write_bytes(b"not synced by anybody" * 1000)
-    strace = [need("strace"), "-f", "-qq", "-y", "-s", "500", "-o", str(log), "--trace=fsync,renameat,renameat2"]
+    strace = [need("strace"), "-f", "-qq", "-y", "-s", "500", "-o", str(log), "--trace=fsync,renameat,renameat2,linkat"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONDONTWRITEBYTECODE": "1"}
     words = [sys.executable, "-c", code, str(root), str(inbox), b"photo.jpg".hex()]
     subprocess.run([*strace, *words], env=environment, check=True)
