@@ -39,7 +39,7 @@ def common(settings: Settings) -> dict[str, Any]:
         "task_create_missing_queues": False,  # a typo must fail, not create a queue that nobody reads
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # the default gives up after 100 tries
-        "broker_transport_options": _transport(settings, url),
+        "broker_transport_options": _transport(url),
         "enable_utc": True,
         "timezone": "UTC",
     }
@@ -96,14 +96,13 @@ def worker(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _transport(settings: Settings, url: str) -> dict[str, Any]:
+def _transport(url: str) -> dict[str, Any]:
     if not is_redis(url):
         return {"confirm_publish": True, "confirm_timeout": 5}
     options: dict[str, Any] = {
-        # More than twice the time limit, so that no living task's message is given out again; the same on both sides.
-        "visibility_timeout": max(600, int(settings.limits.task_time_seconds * 2) + 60),
-        "unacked_restore_throttle": 1,  # look for lost messages every 10 s instead of every 100 s
-        "unacked_restore_interval": 10,
+        # What a worker has at hand it keeps in its own memory, and gives back when it stops; what is lost with it the
+        # watcher publishes again when the lease ends. In Redis too it would cost each image two round trips.
+        "ack_emulation": False,
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 25,
