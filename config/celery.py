@@ -1,6 +1,6 @@
 """Every Celery setting that is not Celery's default, with its reason; one place for both sides.
 
-A publisher and a worker must agree on queue, serializer and visibility timeout, so both are made here. The traps
+A publisher and a worker must agree on queue, serializer and acknowledgements, so both are made here. The traps
 behind the reasons were measured with Celery 5.7.0 and kombu 5.7.0.
 """
 
