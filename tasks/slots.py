@@ -27,6 +27,7 @@ MANIFESTS = "manifests"
 _REFUSED_NAMES = (errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG)
 # Without hard links a claim is empty for a moment; one that stays unreadable was left by a power cut.
 _UNREADABLE_TRIES, _UNREADABLE_WAIT_SECONDS, _ABANDONED_SECONDS = 20, 0.05, 60.0
+_LOOKS_AT_A_CLAIM = 3
 
 
 def manifest_path(slot: str) -> str:
@@ -95,14 +96,14 @@ class Slots:
 
         A claim can go while its image waits for days (a full disk) and housekeeping sweeps.
         """
-        manifest = self.manifest(slot)
-        if _is_of(manifest, sha256) or self._claimed_by(slot) == sha256:
-            return manifest
-        # Between the two looks another worker with the same content may have committed and dropped the claim.
-        manifest = self.manifest(slot)
-        if not _is_of(manifest, sha256):
-            raise TransientError(f"the claim on {slot} is gone; the next try claims again")
-        return manifest
+        for _ in range(_LOOKS_AT_A_CLAIM):
+            manifest = self.manifest(slot)
+            if _is_of(manifest, sha256) or self._claimed_by(slot) == sha256:
+                return manifest
+            # Another worker with the same content may have committed and dropped the claim between the two, or be writing
+            # its manifest over it at this moment.
+            time.sleep(_UNREADABLE_WAIT_SECONDS)
+        raise TransientError(f"the claim on {slot} is gone; the next try claims again")
 
     def open_own(self, slot: str) -> int | None:
         """The slot's claim, open for writing, if it is the last one that was made here; else None.

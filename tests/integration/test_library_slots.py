@@ -210,6 +210,21 @@ def test_publishing_without_the_claim_is_refused(library: Library, root: Path) -
         commit(library, slot, ONE)
 
 
+def test_a_claim_that_is_read_while_its_manifest_is_written_over_it_counts_as_held(
+    library: Library, root: Path
+) -> None:
+    slot = library.claim("beach", "photo", ONE)
+    claim = root / "manifests/beach/.photo.claim"
+    whole = claim.read_bytes()
+    claim.write_bytes(whole + b'half of a manifest"}')
+    with ThreadPoolExecutor(1) as other:
+        committed = other.submit(commit, library, slot, ONE)
+        time.sleep(0.03)
+        claim.write_bytes(whole)
+        committed.result()
+    assert (root / "manifests/beach/photo.json").exists()
+
+
 def test_by_default_a_changed_image_under_an_old_name_stands_beside_the_older_one(library: Library) -> None:
     commit(library, library.slot_for(arrival(), "beach", ONE), ONE)
     slot = library.slot_for(arrival(), "beach", OTHER)
