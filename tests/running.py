@@ -315,7 +315,7 @@ class Thumbdrop:
 
     def standing(self) -> list[str]:
         """The names that stand in the inbox, hidden ones too, without directories."""
-        return sorted(str(file.relative_to(self.inbox)) for file in _files_below(self.inbox))
+        return sorted(str(file.relative_to(self.inbox)) for file in files_below(self.inbox))
 
     def wait_done(self, done: int, *, left: int = 0, seconds: float = 60.0) -> None:
         """Wait until so many manifests stand and so many files are left in the inbox."""
@@ -407,11 +407,11 @@ def source_path(record: Mapping[str, Any]) -> str:
 
 def visible_files(root: Path) -> list[Path]:
     """All files below `root` but those that are hidden or in a hidden directory."""
-    found = _files_below(root)
+    found = files_below(root)
     return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(root).parts))
 
 
-def _files_below(root: Path) -> Iterator[Path]:
+def files_below(root: Path) -> Iterator[Path]:
     """Everything but directories. Unlike Path.rglob it takes no offence at directories that vanish meanwhile."""
     for folder, folders, names in os.walk(root):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]

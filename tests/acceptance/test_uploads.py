@@ -24,7 +24,7 @@ import pytest
 
 from images import image_bytes
 from needs import need
-from running import SETTINGS, Thumbdrop, assert_complete, path_in, source_path, thumbdrops
+from running import SETTINGS, Thumbdrop, assert_complete, files_below, path_in, source_path, thumbdrops
 from servers import die_with_pytest, free_ports
 from sftp import HOST, USER, SftpServer, sftp_servers
 from waiting import wait_until
@@ -171,7 +171,7 @@ class Site:
     def standing(self, name: str, inbox: Path | None = None) -> list[str]:
         """The files in the inbox that have to do with a photo, temporary ones too."""
         stem = Path(name).stem
-        found = [file for file in (inbox or self.inbox).rglob("*") if stem in file.name and not file.is_dir()]
+        found = [file for file in files_below(inbox or self.inbox) if stem in file.name]
         return [str(file.relative_to(inbox or self.inbox)) for file in found]
 
     def wait_done(self, names: list[str], inbox: Path | None = None, seconds: float = 20.0) -> None:
@@ -209,7 +209,7 @@ class Site:
 
         Gives the file that it writes to. The kill is as when its machine dies: nobody says goodbye.
         """
-        before = set(_files_in(self.inbox))
+        before = set(files_below(self.inbox))
         client = subprocess.Popen(
             [str(word) for word in words],
             stdin=subprocess.PIPE,
@@ -227,7 +227,7 @@ class Site:
 
             def growing() -> list[Path]:
                 assert client.poll() is None, f"{words} ended before it could be interrupted"
-                return [file for file in set(_files_in(self.inbox)) - before if _size(file) >= at]
+                return [file for file in set(files_below(self.inbox)) - before if _size(file) >= at]
 
             (file,) = wait_until(growing, f"{words} is in the middle of its upload", 20)
             os.killpg(client.pid, signal.SIGSTOP)
@@ -240,10 +240,6 @@ class Site:
 
 def _lines(lines: tuple[str, ...]) -> str:
     return "".join(f"{line}\n" for line in lines)
-
-
-def _files_in(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if not file.is_dir()]
 
 
 def _size(file: Path) -> int:
