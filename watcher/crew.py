@@ -23,6 +23,7 @@ Ladder = Sequence[tuple[signal.Signals, float]]  # what to send, and how many se
 _ASKED_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HURRIED_SECONDS = 0.3
 _READY_POLL_SECONDS = 0.05
+_GATHER_SECONDS = 0.05  # lines that come one after the other are taken together: each wake may take a worker's processor
 
 
 @dataclass
@@ -119,6 +120,7 @@ class Crew:
         """Keep the parts running until `should_stop`."""
         while not self.should_stop:
             self.pump(60.0)
+            time.sleep(_GATHER_SECONDS)
 
     def stop(self, part: Part) -> None:
         """End a part, more and more firmly; somebody who asks again gets the firmer means at once."""
