@@ -41,6 +41,7 @@ GATHER_SECONDS = 0.005  # after a wake: what comes in a burst is taken together,
 BURST_SECONDS = (
     0.05  # a wake this soon after the last pass belongs to a burst; one after a rest is for a file that need not wait
 )
+GATHER_WHILE_FULL_SECONDS = 0.1  # the same while no slot is free, so that nothing could be offered anyway
 REFUSED_WAIT_SECONDS = 1.0
 
 
@@ -269,7 +270,9 @@ class Watcher:
                 if descriptor is not None:
                     selector.register(descriptor, selectors.EVENT_READ)
             is_woken = selector.select(max(0.0, until - now))
-        if is_woken and time.monotonic() - now < BURST_SECONDS:
+        if is_woken and not self.publisher.free_slots:
+            time.sleep(GATHER_WHILE_FULL_SECONDS)
+        elif is_woken and time.monotonic() - now < BURST_SECONDS:
             time.sleep(GATHER_SECONDS)
         self.wake.heard()
 
