@@ -116,9 +116,11 @@ class Slots:
         folder, name = split_last(claim_path(slot))
         with suppress(OSError), self._tree.directory(folder) as dir_fd:
             fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
-            if os.pread(fd, len(self._made[1]) + 1, 0) == self._made[1]:
-                return fd
-            os.close(fd)
+            try:
+                if os.pread(fd, len(self._made[1]) + 1, 0) == self._made[1]:
+                    return os.dup(fd)
+            finally:
+                os.close(fd)
         return None
 
     def drop(self, slot: str) -> None:

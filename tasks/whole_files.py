@@ -7,7 +7,7 @@ synced weakens nothing, because nothing is renamed before everything is synced (
 
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ from typing import Self
 from tasks.durable import discard, open_temporary, read_file, set_rights, start_storing, write_all, write_whole
 from tasks.library_tree import Tree, split_last
 
-# A write of one page happens as a whole or, on a full disk or when we are killed, not at all.
+# More than a page is not written over a claim: who looks at it meanwhile would too often find a bit of both.
 _PAGE_BYTES = 4096
 
 
@@ -57,15 +57,15 @@ class WholeFiles:
         """Write a file under a hidden name beside its own, directories made as needed; the disk begins to store it.
 
         `into` is a file of ours with a hidden name already, open for writing, the claim of a slot: it gets that content, which
-        has to be longer than what it had, and no other file is made. It keeps its name, and is closed.
+        has to be longer than what it had, and no other file is made unless it does not take that. It keeps its name, and is
+        closed.
         """
         folder, name = split_last(path)
         dir_fd = self._directory(folder)
         if into is not None:
             self._stack.callback(os.close, into)
-            if len(content) <= _PAGE_BYTES:
+            if _replaced(into, content):
                 self._prepared[path] = _Prepared(dir_fd, into, None, name, content)
-                os.pwrite(into, content, 0)
                 start_storing(into)
                 return
         fd, temporary = open_temporary(dir_fd)
@@ -113,6 +113,20 @@ class WholeFiles:
         if folder not in self._directories:
             self._directories[folder] = self._stack.enter_context(self._tree.directory(folder, make=True))
         return self._directories[folder]
+
+
+def _replaced(fd: int, content: bytes) -> bool:
+    """Write content over a shorter one; False when it does not go in as a whole, and then what stood there stands again."""
+    if len(content) > _PAGE_BYTES:
+        return False
+    before = os.pread(fd, _PAGE_BYTES, 0)
+    with suppress(OSError):
+        if os.pwrite(fd, content, 0) == len(content):  # XFS with blocks of 1 KiB fills its last ones and stops
+            return True
+    with suppress(OSError):
+        os.pwrite(fd, before, 0)
+        os.ftruncate(fd, len(before))
+    return False
 
 
 def _has_content(dir_fd: int, name: str, content: bytes) -> bool:

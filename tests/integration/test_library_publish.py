@@ -5,9 +5,11 @@ import grp
 import hashlib
 import json
 import os
+import resource
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -104,8 +106,35 @@ def test_a_claim_that_another_worker_made_is_not_written_to(inbox: Path, root: P
     assert library.manifest("beach/photo") is not None
 
 
+@contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """Let writes end where a file has that size: a part is written, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_manifest_that_does_not_go_into_its_claim_as_a_whole_leaves_the_claim(
+    inbox: Path, root: Path, library: Library
+) -> None:
+    """An XFS with blocks of 1 KiB stops in the middle of a page when it is full."""
+    put(inbox, "photo.jpg")
+    library.claim("beach", "photo", hashlib.sha256(b"photo").hexdigest())
+    claim = root / "manifests/beach/.photo.claim"
+    before = claim.read_bytes()
+    with largest_file(600), pytest.raises(IngestError, match="File too large"):
+        ingest(library, inbox, "photo.jpg")
+    assert claim.read_bytes() == before
+    assert list(tree_of(root)) == []
+    slot, _ = ingest(library, inbox, "photo.jpg")
+    assert library.manifest(slot) is not None
+
+
 def test_a_manifest_longer_than_a_page_is_whole(inbox: Path, library: Library) -> None:
-    """Its claim could be cut short by a full disk or a kill, so it gets a file of its own."""
+    """It gets a file of its own, and not that of its claim, which others may be reading."""
     path = "/".join(["folder" * 40] * 15) + "/photo.jpg"
     put(inbox, path)
     slot, _ = ingest(library, inbox, path)
