@@ -62,12 +62,13 @@ local function forget_earlier(waits, due, path, id)
 end
 """
 
-# for what Celery's result store keeps, see tasks/results.py
+# for what Celery's result store keeps, see tasks/results.py; where Redis refuses that (no memory, no right to publish), the
+# lease ends all the same
 _STORE = """
 local function store(key, text, seconds, earlier_stays)
   if text == '' or earlier_stays and redis.call('EXISTS', key) == 1 then return end
-  redis.call('SETEX', key, seconds, text)
-  redis.call('PUBLISH', key, text)
+  redis.pcall('SETEX', key, seconds, text)
+  redis.pcall('PUBLISH', key, text)
 end
 """
 
@@ -78,8 +79,8 @@ FINISH = (
     + """
 local lease, record, flight, due, kept, counts, waits, result = unpack(KEYS)
 local id, token, keep, path = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+redis.call('DEL', record) -- first, because a Redis without memory lets a script do the rest that has begun to free some
 store(result, ARGV[5], ARGV[6])
-redis.call('DEL', record)
 redis.call('ZREM', due, id)
 forget_earlier(waits, due, path, id)
 redis.call('HDEL', waits, path)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from celery import Celery
+from redis import Redis
 
 from config.urls import celery_url
 from servers import RedisServer
@@ -67,6 +68,36 @@ def test_a_message_that_comes_once_more_for_a_file_that_is_done_does_not_make_it
 def test_an_attempt_that_lost_its_lease_leaves_no_result(leases: Leases) -> None:
     assert not leases.put_off(ARRIVAL, "not ours", TransientError("weather"), 0, outcome={"outcome": "put_off"})
     assert leases.redis.keys("celery*") == []
+
+
+def test_a_redis_without_memory_for_the_result_lets_the_work_end(leases: Leases) -> None:
+    token = published(leases)
+    leases.begin(ARRIVAL, token)
+    leases.redis.config_set("maxmemory", 1)
+    try:
+        leases.finish(ARRIVAL, token, "done", keep=False, outcome={"outcome": "done"})
+    finally:
+        leases.redis.config_set("maxmemory", 0)
+    assert leases.states([ARRIVAL.id]) == [""]
+    assert leases.record(ARRIVAL).attempts == 0
+
+
+def test_a_user_of_redis_who_may_not_publish_can_end_the_work(leases: Leases, redis_server: RedisServer) -> None:
+    leases.redis.acl_setuser(
+        "worker", enabled=True, passwords=["+word"], keys="*", commands=["+@all"], reset_channels=True
+    )
+    try:
+        with Redis(
+            unix_socket_path=str(redis_server.socket), username="worker", password="word", decode_responses=True
+        ) as client:
+            token = published(leases)
+            theirs = Leases(client, task_time_seconds=60)
+            theirs.begin(ARRIVAL, token)
+            theirs.finish(ARRIVAL, token, "done", keep=False, outcome={"outcome": "done"})
+    finally:
+        leases.redis.acl_deluser("worker")
+    assert leases.states([ARRIVAL.id]) == [""]
+    assert leases.redis.exists(f"celery-task-meta-{ARRIVAL.id}")
 
 
 def published(leases: Leases, arrival: Arrival = ARRIVAL) -> str:
