@@ -1,11 +1,12 @@
 """What is in flight: the arrivals that this watcher published and whose lease it has not yet seen end.
 
 Bounded by `max_in_flight`. Time comes in as a number; Redis is asked through the leases. What a reader would get
-wrong: a message can be lost between the broker and a worker without anybody knowing, so a published arrival whose
-queue has long been empty counts as lost.
+wrong: a message can be lost between the broker and a worker without anybody knowing, so a published arrival counts as
+lost when the queue has long been empty, or when a later one was long since taken from it.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from config.logs import get_logger
@@ -15,17 +16,18 @@ from tasks.messages import Arrival
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Flight:
     arrival: Arrival
     token: str
     since: float
+    overtaken_at: float = math.inf  # when one that was published later was first seen taken
 
 
 class Flights:
     """The arrivals in flight, and what the broker's queue says about them.
 
-    `lost_after_seconds` is longer than any task may take: a queue that was empty for so long holds no message.
+    `lost_after_seconds` is longer than any task may take, and with that than a worker holds a message in advance.
     """
 
     def __init__(self, leases: Leases, max_in_flight: int, lost_after_seconds: float) -> None:
@@ -66,10 +68,12 @@ class Flights:
     def ended(self, now: float) -> list[Arrival]:
         """Forget and return the arrivals whose lease is gone or whose message is lost."""
         ids = list(self._flights)
+        states = dict(zip(ids, self._leases.states(ids), strict=True))
+        self._note_overtaken(states, now)
         gone = [
-            self._flights[arrival_id].arrival
-            for arrival_id, state in zip(ids, self._leases.states(ids), strict=True)
-            if not state or (state == "published" and self._is_lost(self._flights[arrival_id], now))
+            flight.arrival
+            for arrival_id, flight in self._flights.items()
+            if not states[arrival_id] or (states[arrival_id] == "published" and self._is_lost(flight, now))
         ]
         for arrival in gone:
             del self._flights[arrival.id]
@@ -77,8 +81,17 @@ class Flights:
         self._adopted = {i for i, state in zip(adopted, self._leases.states(adopted), strict=True) if state}
         return gone
 
+    def _note_overtaken(self, states: Mapping[str, str], now: float) -> None:
+        taken = (self._flights[arrival_id].since for arrival_id, state in states.items() if state != "published")
+        latest = max(taken, default=-math.inf)
+        for arrival_id, state in states.items():
+            flight = self._flights[arrival_id]
+            if state == "published" and flight.since < latest:
+                flight.overtaken_at = min(flight.overtaken_at, now)
+
     def _is_lost(self, flight: _Flight, now: float) -> bool:
-        if now - max(flight.since, self._queue_filled_at) < self._lost_after:
+        nowhere_since = min(max(flight.since, self._queue_filled_at), flight.overtaken_at)
+        if now - nowhere_since < self._lost_after:
             return False
         log.warning("message.lost", inbox=flight.arrival.inbox, path=flight.arrival.path)
         self._leases.withdraw(flight.arrival, flight.token)

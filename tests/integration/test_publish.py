@@ -228,6 +228,20 @@ def test_a_message_that_was_lost_is_noticed_once_the_queue_has_been_empty_for_lo
     assert rig.leases.states([ONE.id]) == [""]
 
 
+def test_a_message_that_was_lost_is_noticed_although_the_queue_is_never_empty(rig: Rig) -> None:
+    """A killed worker takes what it held with it, and others go on with the rest of a backlog."""
+    rig.offer(ONE)
+    rig.server.client(0).delete("thumbdrop")
+    rig.offer(TWO)
+    token = str(rig.leases.redis.get(f"thumbdrop:lease:{TWO.id}")).partition(":")[2]
+    assert rig.leases.begin(TWO, token) is not None
+    rig.step(6.0)
+    assert len(rig.messages()) == 1
+    assert rig.step(60.0) == [], "a worker might still hold it"
+    assert [answer for _ in range(3) for answer in rig.step(10.0)] == [Answer(ONE, "ended")]
+    assert rig.leases.states([ONE.id, TWO.id]) == ["", "working"]
+
+
 def test_a_message_that_waits_behind_others_is_not_lost(rig: Rig) -> None:
     rig.offer(ONE)
     assert [answer for _ in range(40) for answer in rig.step(10.0)] == []
