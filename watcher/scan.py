@@ -53,7 +53,7 @@ def scan_once(settings: Settings, wait: bool, progress: Callable[[Progress], Non
     Raises RedisError when the result store is away.
     """
     leases = Leases(connect(results_url(settings), STORE_TIMEOUT_SECONDS), settings.limits.task_time_seconds)
-    follow = _Follow(settings, leases, standing(settings))
+    follow = Follow(settings, leases, standing(settings))
     with _watching(settings, leases) as watcher:
         if wait:
             return follow.to_the_end(progress)
@@ -100,7 +100,7 @@ def _watching(settings: Settings, leases: Leases) -> Iterator[Watcher | None]:
         thread.join(10.0)
 
 
-class _Follow:
+class Follow:
     """The arrivals that a scan is about, each until its end is known."""
 
     def __init__(self, settings: Settings, leases: Leases, arrivals: Iterator[Arrival]) -> None:
@@ -129,8 +129,8 @@ class _Follow:
 
     def _look(self, ids: list[str]) -> int:
         """See what became of some; the number that is in flight."""
+        states = self._leases.states(ids)  # first, because no lease ends before its result is there
         texts = self._leases.redis.mget(map(result_key, ids))
-        states = self._leases.states(ids)
         for arrival_id, text, state in zip(ids, texts, states, strict=True):
             end = _end_of(text) or ("" if state else self._end_without_result(self._open[arrival_id]))
             if end in self._ended:
