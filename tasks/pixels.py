@@ -113,6 +113,8 @@ def _decode(file: BinaryIO, header: Header, recipe: Recipe) -> _Decoded:
     if header.format == "jpeg":
         least = _least_useful(full, recipe)
         divisor = decode_divisor(full, least, fitted=image.mode in MODES)
+        if divisor > 1 and _has_coarse_colour(image):
+            divisor //= 2
         drafted = image.draft(None, (full[0] // divisor, full[1] // divisor))
         box = drafted[1] if drafted else None
         soft_chroma = full[0] < 2 * least[0]
@@ -149,6 +151,12 @@ def _decode_strictly(
 
 def _largest_whole(full: Size, recipe: Recipe) -> Size:
     return max(whole_size(full, size) for size in recipe.sizes)
+
+
+def _has_coarse_colour(jpeg: Image.Image) -> bool:
+    """Whether its colours are less than half as wide or high as the picture, as old camcorders and panoramas have them (4:1:1)."""
+    samplings = [component[1:3] for component in getattr(jpeg, "layer", [])]
+    return any(max(way) > 2 * min(way) for way in zip(*samplings, strict=True))
 
 
 def _least_useful(stored_size: Size, recipe: Recipe) -> Size:

@@ -4,7 +4,9 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image, ImageChops, ImageCms, ImageStat
 
 import images
@@ -71,6 +73,17 @@ def test_fine_detail_is_as_good_as_lanczos_from_the_full_size(side: int, subsamp
     # Harder than photos: edges everywhere, finer than what can be shown.
     content = images.encoded(detailed(1600, 1200, 2), "jpeg", quality=92, subsampling=subsampling)
     assert min(qualities(content, (side,))) >= LEAST
+
+
+@pytest.mark.parametrize("subsampling", ["420", "422", "411"])
+@pytest.mark.parametrize("side", [512, 250, 120])
+def test_colours_are_as_good_however_few_samples_the_jpeg_has_of_them(side: int, subsampling: str) -> None:
+    across, down = np.meshgrid(np.arange(1600), np.arange(1200))
+    waves = (np.sin(across / 17 + down / 29), np.sin(down / 11), np.cos((across + down) / 23))
+    chart = np.stack([128 + 90 * wave for wave in waves], axis=-1).astype(np.uint8)
+    assert (
+        min(qualities(simplejpeg.encode_jpeg(chart, quality=92, colorsubsampling=subsampling), (side,))) >= LEAST_MEAN
+    )
 
 
 def half_decoded(content: bytes, wanted: tuple[int, int], *, divisor: int) -> Image.Image:
