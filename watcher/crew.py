@@ -23,7 +23,7 @@ Ladder = Sequence[tuple[signal.Signals, float]]  # what to send, and how many se
 _ASKED_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HURRIED_SECONDS = 0.3
 _READY_POLL_SECONDS = 0.05
-_GATHER_SECONDS = 0.05  # lines that come one after the other are taken together: each wake may take a worker's processor
+_GATHER_SECONDS = 0.05  # what comes one after the other is taken together: a wake may take a worker's processor
 
 
 @dataclass
