@@ -42,12 +42,13 @@ class BareLibrary:
         rendered, sha256 = engine(path, self._recipe, self._limits)
         source, manifest = f"sources/{sha256[:2]}/{sha256}.json", f"manifests/{path.name}.json"
         record = f'{{"sha256": "{sha256}"}}'.encode().ljust(1200)
-        with path.open("rb") as original:
-            os.fsync(original)
         with WholeFiles(self._tree) as files:
             shown = self._add(files, path, rendered)
             files.add(source, record)
             files.add(manifest, record)
+            files.show(shown)
+            with path.open("rb") as original:
+                os.fsync(original)
             files.sync()
             files.place([*shown, source])
             files.place([manifest])
@@ -62,7 +63,7 @@ class BareLibrary:
         made = time.perf_counter()
         with WholeFiles(self._tree) as files:
             shown = self._add(files, path, rendered)
-            files.sync()
+            files.show(shown)
             files.place(shown)
         return made - began, time.perf_counter() - began
 

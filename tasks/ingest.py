@@ -206,8 +206,8 @@ class Ingest:
             ingested_at=utc(time.time()),
             duration_ms=work.duration_ms,
         )
-        original = self._library.original_for(slot, source) if work.inbox.after == "archive" else None
-        whole = self._library.publish(slot, manifest, rendered.renditions, original)
+        archived = source if work.inbox.after == "archive" else None
+        whole = self._library.publish(slot, manifest, rendered.renditions, archived)
         found = {"damage": rendered.damage} if rendered.damage else {}
         return {"outcome": "done", "slot": slot, "original": self._take_away(work, source, slot, whole), **found}
 

@@ -106,25 +106,24 @@ class Library:
     # -- publish
 
     def publish(
-        self, slot: str, manifest: Manifest, renditions: Iterable[Rendition], original: str | None = None
+        self, slot: str, manifest: Manifest, renditions: Iterable[Rendition], source: Source | None = None
     ) -> Manifest:
         """Put thumbnails and then the manifest in place, durably; the manifest as it stands there.
 
         The slot has to be reserved for `manifest.sha256`. Its category, thumbnails and original are filled in here:
-        an original that the same content has in the archive already stays its original, else it is announced that it
-        will stand at `original` (see `original_for`), which `archive` has to make true.
+        an original that the same content has in the archive already stays its original, else it is announced where
+        `source`, if it is given, will stand unless another worker is faster. That is for `archive` to make true; nothing
+        has to be written between the commit and the move then.
         """
         outputs = {_thumbnail(slot, rendition): rendition.content for rendition in renditions}
         with self._tree.trouble("publish", slot):
             before = self._slots.require(slot, manifest.sha256)
             is_same = before is not None and before.sha256 == manifest.sha256
-            whole = replace(
-                manifest,
-                category=split_last(slot)[0],
-                original=(before.original if before is not None and is_same else None) or original,
-                thumbnails=tuple(outputs),
-            )
-            self._put_in_place(slot, whole, outputs)
+            original = before.original if before is not None and is_same else None
+            if original is None and source is not None:
+                original = self._archive.place_for(slot, source)
+            whole = replace(manifest, category=split_last(slot)[0], original=original, thumbnails=tuple(outputs))
+            self._put_in_place(slot, whole, outputs, source)
             self._slots.drop(slot)
             if before is not None and not is_same:
                 self._remove_replaced(before, whole)
@@ -135,7 +134,7 @@ class Library:
         with self._tree.trouble("note the source of", slot):
             bysource.remember(self._tree, arrival, sha256, slot)
 
-    def _put_in_place(self, slot: str, whole: Manifest, outputs: dict[Thumbnail, bytes]) -> None:
+    def _put_in_place(self, slot: str, whole: Manifest, outputs: dict[Thumbnail, bytes], source: Source | None) -> None:
         commit = manifest_path(slot)
         memory = bysource.memory_path(whole.source.inbox, whole.source.path)
         remembered = bysource.with_slot(self._tree, whole.source, whole.sha256, slot)
@@ -145,6 +144,9 @@ class Library:
             if remembered is not None:
                 files.add(memory, remembered)
             files.add(commit, to_bytes(whole), into=self._slots.open_own(slot))
+            files.show(thumbnail.path for thumbnail in outputs)
+            if source is not None:
+                source.sync()  # from the commit on the manifest speaks for it
             files.sync()
             files.place([*(thumbnail.path for thumbnail in outputs), *([memory] if remembered is not None else [])])
             files.place([commit])
@@ -157,16 +159,6 @@ class Library:
                 self._tree.unlink(thumbnail.path)
 
     # -- originals
-
-    def original_for(self, slot: str, source: Source) -> str:
-        """Where `archive` will put this original, unless another worker is faster; relative to the library.
-
-        With this in the manifest from the beginning, nothing has to be written between the commit and the move. The
-        content is durable on return, because from the commit on the manifest speaks for it.
-        """
-        source.sync()
-        with self._tree.trouble("find a name for the original of", slot):
-            return self._archive.place_for(slot, source)
 
     def archive(self, slot: str, source: Source, manifest: Manifest | None = None) -> str | None:
         """Move the original out of the inbox to `originals/`, last of all; its path relative to the library.

@@ -1,8 +1,8 @@
-"""Several whole files put in place together: all written, then all synced, then renamed, and each directory synced once.
+"""Several whole files put in place together: all written, then synced, then renamed, and each directory synced once.
 
 One after the other each sync would wait for a commit of the file system's journal of its own; like this most of them
 find their file in a commit that has just ended. What a reader would get wrong: that all are written before any is
-synced weakens nothing, because nothing is renamed before everything is synced (invariant 3).
+synced weakens nothing, because none is renamed before it is synced (invariant 3).
 """
 
 import os
@@ -82,9 +82,17 @@ class WholeFiles:
             self.add(path, content)
 
     def sync(self) -> None:
-        """Wait until the content of everything that was added is durable."""
+        """Wait until the content of everything that was added, and has no name yet, is durable."""
         for one in self._prepared.values():
             os.fsync(one.fd)
+
+    def show(self, paths: Iterable[str]) -> None:
+        """Give those of the paths that were added their names, once their content is durable; the names are not yet."""
+        wanted = [path for path in paths if path in self._prepared]
+        for path in wanted:
+            os.fsync(self._prepared[path].fd)
+        for path in wanted:
+            self._name(self._prepared.pop(path))
 
     def place(self, paths: Iterable[str]) -> None:
         """Give those of the paths that were added their names, replacing older files; durable on return.
@@ -95,8 +103,7 @@ class WholeFiles:
         wanted = list(paths)
         for path in wanted:
             if path in self._prepared:
-                self._name(self._prepared[path])
-                del self._prepared[path]
+                self._name(self._prepared.pop(path))
         for folder in dict.fromkeys(split_last(path)[0] for path in wanted):
             os.fsync(self._directory(folder))
 

@@ -65,7 +65,7 @@ def publish(library: Library, inbox: Path, source: Source, category: str = "beac
         library.adopt(slot, arrival, sha256)
     else:
         manifest, renditions = manifest_of(arrival, sha256), renditions_of(source.file.read())
-        library.publish(slot, manifest, renditions, library.original_for(slot, source))
+        library.publish(slot, manifest, renditions, source)
     return slot
 
 

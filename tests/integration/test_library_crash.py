@@ -139,10 +139,14 @@ def test_files_are_synced_together_each_folder_once_and_the_manifest_is_written_
         "sync" if call.startswith("fsync") and (".tmp>" in call or ".claim>" in call) else call.replace(str(root), "")
         for call in trace_of("fsync,renameat,renameat2", root, inbox)
     ]
-    first = calls.index("sync")
-    assert calls[first : first + 4] == ["sync"] * 4, "two thumbnails, the memory of the source, the manifest"
-    assert "sync" not in calls[first + 4 :], "nothing else is written, not even the manifest once more"
-    synced = [re.sub(r"fsync\(\d+<(.*)>.*", r"\1", call) for call in calls[first + 4 :] if call.startswith("fsync")]
+    files = [at for at, call in enumerate(calls) if call == "sync"]
+    assert len(files) == 4, "two thumbnails, the memory of the source, the manifest; nothing once more"
+    shown = [at for at, call in enumerate(calls) if call.startswith("renameat(") and "/thumbnails/" in call]
+    assert files[1] < shown[0] < shown[1] < files[2], "the thumbnails do not wait for the records"
+    assert not any("fsync" in call and "photo.jpg" not in call for call in calls[files[0] : files[3]]), (
+        "a folder between files"
+    )
+    synced = [re.sub(r"fsync\(\d+<(.*)>.*", r"\1", call) for call in calls[files[3] :] if call.startswith("fsync")]
     assert len(synced) == len(set(synced))
     assert [Path(folder).parts[1] for folder in synced] == ["thumbnails"] * 2 + ["manifests"] * 2 + ["originals"]
 
