@@ -25,7 +25,8 @@ log = get_logger(__name__)
 MANIFESTS = "manifests"
 # What file systems answer to a name that they cannot store (SMB, FAT: ":" or not UTF-8; eCryptfs: 143 bytes).
 _REFUSED_NAMES = (errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG)
-# Without hard links a claim is empty for a moment; one that stays unreadable was left by a power cut.
+# Without hard links a claim is empty for a moment; one that stays unreadable was left by a power cut. And nobody needs a minute
+# between a commit and the end of its claim.
 _UNREADABLE_TRIES, _UNREADABLE_WAIT_SECONDS, _ABANDONED_SECONDS = 20, 0.05, 60.0
 _LOOKS_AT_A_CLAIM = 3
 
@@ -86,7 +87,8 @@ class Slots:
             if standing == sha256:
                 self._refresh(slot)
                 return self._is_ours(slot, sha256, replaces) is not False
-            if standing is not None:
+            # A worker that died between its commit and this has left its claim: the manifest speaks for that content by itself.
+            if standing is not None and not (_is_of(self.manifest(slot), standing) and self._discard_abandoned(slot)):
                 return False
             time.sleep(_UNREADABLE_WAIT_SECONDS)
         return False
@@ -169,11 +171,16 @@ class Slots:
             return None
         with suppress(RecordError):
             return get(from_json(content), "sha256", str)
+        self._discard_abandoned(slot)
+        return None
+
+    def _discard_abandoned(self, slot: str) -> bool:
         folder, name = split_last(claim_path(slot))
         with suppress(OSError), self._tree.directory(folder) as dir_fd:
             if os.stat(name, dir_fd=dir_fd).st_ctime < time.time() - _ABANDONED_SECONDS:
                 discard(dir_fd, name)
-        return None
+                return True
+        return False
 
     def _refresh(self, slot: str) -> None:
         folder, name = split_last(claim_path(slot))

@@ -251,6 +251,18 @@ def test_with_newest_a_changed_image_takes_over_the_slot_of_its_source_only(root
     assert library.known_slot(arrival(), ONE) is None
 
 
+def test_with_newest_a_claim_left_by_a_crash_after_its_commit_holds_the_slot_only_for_a_minute(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(library_settings(root, same_name="newest"))
+    commit(library, library.slot_for(arrival(), "beach", ONE), ONE)
+    (root / "manifests/beach/.photo.claim").hardlink_to(root / "manifests/beach/photo.json")
+    assert library.slot_for(arrival(), "beach", OTHER) == "beach/photo~22222222"
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert library.slot_for(arrival(), "beach", CLOSE) == "beach/photo"
+
+
 def test_with_newest_an_image_shared_with_another_source_is_not_taken_from_it(root: Path) -> None:
     library = Library(library_settings(root, same_name="newest"))
     commit(library, library.slot_for(arrival(), "beach", ONE), ONE)
