@@ -26,7 +26,7 @@ ROUNDS = 3
 COUNTS = {"12 MP": 400, "0.3 MP": 4000}
 PEERS_SHARE = 10  # they are slow and steady: a tenth of the photos tells the same
 WARM_UP = 16
-DROPS = 60
+DROPS = 150
 
 
 def main() -> None:
