@@ -15,8 +15,11 @@ from tasks.jpeg_markers import walk_jpeg
 from tasks.png_chunks import walk_png
 from tasks.tiff_tags import tiff_is_cut
 
-# Compressed pixels never hold so many zero bytes in a row; HEVC not even three.
+# Zeros at a file's end were reserved and never written if they begin where a client's writes begin. Zeros alone tell nothing:
+# WebP stores what looks the same down to the lower edge in thousands of them.
 _UNWRITTEN_BYTES = 64
+_PAGE_BYTES = 4096
+_PIECE_BYTES = 1 << 20
 
 
 class Ending(Enum):
@@ -29,6 +32,8 @@ class Ending(Enum):
 
 def ending_of(file: BinaryIO, kind: str, size_bytes: int) -> Ending:
     """How a file of that format ends, for the formats where walking its parts costs next to nothing."""
+    if kind == "jpeg":
+        return _jpeg_ending(file, size_bytes)
     if kind == "png":
         return _png_ending(file, size_bytes)
     if kind == "webp":
@@ -41,7 +46,7 @@ def ending_of(file: BinaryIO, kind: str, size_bytes: int) -> Ending:
 def looks_truncated(file: BinaryIO, kind: str, size_bytes: int) -> bool:
     """Whether a file that could not be decoded looks cut off rather than damaged; may read the whole of it."""
     if kind == "jpeg":
-        return not walk_jpeg(file, max_scans=1000, to_the_end=True).ended
+        return not _has_end_mark(file)
     if kind == "gif":
         return not walk_gif(file, max_frames=100_000).ended
     if kind == "tiff":
@@ -50,6 +55,16 @@ def looks_truncated(file: BinaryIO, kind: str, size_bytes: int) -> bool:
         file.seek(2)  # often wrong, which is why it is asked only now
         return int.from_bytes(file.read(4), "little") > size_bytes
     return ending_of(file, kind, size_bytes) is not Ending.WHOLE
+
+
+def _jpeg_ending(file: BinaryIO, size_bytes: int) -> Ending:
+    # Zeros decode to a grey rest of the picture. Where they come after its end mark they are padding.
+    is_unwritten = size_bytes - _zeros_before(file, size_bytes) >= _UNWRITTEN_BYTES and not _has_end_mark(file)
+    return Ending.CUT if is_unwritten else Ending.WHOLE
+
+
+def _has_end_mark(file: BinaryIO) -> bool:
+    return walk_jpeg(file, max_scans=1000, to_the_end=True).ended
 
 
 def _png_ending(file: BinaryIO, size_bytes: int) -> Ending:
@@ -74,9 +89,22 @@ def _box_ending(file: BinaryIO, size_bytes: int) -> Ending:
 
 
 def _is_unwritten(file: BinaryIO, end: int) -> bool:
-    """Whether what stands before that offset is zeros only."""
-    file.seek(max(0, end - _UNWRITTEN_BYTES))
-    return file.read(min(end, _UNWRITTEN_BYTES)) == bytes(_UNWRITTEN_BYTES)
+    """Whether zeros stand from a page's beginning to that offset: what has been written ends with whole pages."""
+    start = _zeros_before(file, end)
+    return end - start >= _UNWRITTEN_BYTES and -start % _PAGE_BYTES <= 1  # the page before may itself end with a zero
+
+
+def _zeros_before(file: BinaryIO, end: int) -> int:
+    """The offset from which on there are only zeros up to `end`."""
+    length = _UNWRITTEN_BYTES
+    while end > 0:
+        piece_at = max(0, end - length)
+        file.seek(piece_at)
+        written = file.read(end - piece_at).rstrip(b"\0")
+        if written:
+            return piece_at + len(written)
+        end, length = piece_at, _PIECE_BYTES
+    return 0
 
 
 def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int]]:

@@ -103,8 +103,10 @@ def truncated(content: bytes, fraction: float = 0.6) -> bytes:
 
 
 def zero_tailed(content: bytes, fraction: float = 0.6) -> bytes:
-    """A file whose full size was reserved and whose end is not yet written."""
-    return truncated(content, fraction).ljust(len(content), b"\0")
+    """A file whose full size was reserved, and of whose pages only the first ones are written yet."""
+    pages = int(len(content) * fraction) // 4096
+    assert pages > 0, "a file of one page is written at once"
+    return content[: pages * 4096].ljust(len(content), b"\0")
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:

@@ -160,7 +160,26 @@ def test_a_file_that_was_reserved_but_not_yet_written_to_its_end_waits_for_its_c
     kind: str, fraction: float
 ) -> None:
     with pytest.raises(TruncatedError):
-        rendered(images.zero_tailed(images.image_bytes(kind, 480, 320), fraction))
+        rendered(images.zero_tailed(_many_pages(kind), fraction))
+
+
+def _many_pages(kind: str) -> bytes:
+    noise = Image.effect_noise((960, 640), 90)
+    return images.encoded(Image.merge("RGB", [noise] * 3), kind)
+
+
+@pytest.mark.parametrize(
+    ("height", "options"), [(0, {}), (300, {}), (700, {"method": 0})], ids=["flat", "plain", "fast"]
+)
+def test_a_webp_that_looks_the_same_down_to_its_edge_is_whole_although_it_ends_in_zeros(
+    height: int, options: dict[str, object]
+) -> None:
+    picture = Image.new("RGB", (1920, 1477), "white")
+    if height:
+        picture.paste(Image.effect_noise((1920, height), 90).convert("RGB"))
+    content = images.encoded(picture, "webp", **options)
+    assert content.endswith(bytes(64)), "else this shows nothing"
+    assert rendered(content).facts.width == 1920
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "avif"])
