@@ -25,6 +25,7 @@ from tasks.facts import ImageFacts
 from tasks.frames import representative
 from tasks.geometry import Size, centred, decode_divisor, final_size, stored, whole_size
 from tasks.header import Header
+from tasks.item_properties import clean_aperture
 from tasks.jpeg_strict import MODES, DamagedJpegError, decode_strictly
 from tasks.kept_memory import keep_memory
 from tasks.recipe import Recipe, WantedSize
@@ -126,6 +127,8 @@ def _decode(file: BinaryIO, header: Header, recipe: Recipe) -> _Decoded:
     exif = read_exif(image, header.format)
     profile = profile_of(image.info.get("icc_profile"), file, header.format)
     pixels = representative(image, file, header) if strict is None else strict
+    if header.format == "avif" and (shown := clean_aperture(file, *pixels.size)):
+        pixels, full = pixels.crop(shown), (shown[2] - shown[0], shown[3] - shown[1])
     return _Decoded(pixels, box or (0, 0, *pixels.size), stored(full, exif.orientation), exif, profile, damage)
 
 
