@@ -34,7 +34,7 @@ from PIL import (
 from tasks.containers import looks_truncated
 from tasks.errors import InputError, Reason, TruncatedError, from_os_error
 from tasks.png_still import StillPng
-from tasks.tiff_pages import require_decodable, turn_to_the_picture
+from tasks.tiff_pages import put_right, require_decodable, turn_to_the_picture
 
 _PLUGINS = {
     "jpeg": JpegImagePlugin.JpegImageFile.format,
@@ -118,6 +118,7 @@ def open_image(file: BinaryIO, kind: str, max_pixels: int) -> Image.Image:
         if kind == "tiff":
             turn_to_the_picture(image)
             require_decodable(image, file.seek(0, os.SEEK_END))
+            put_right(image)
     return image
 
 

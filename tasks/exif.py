@@ -49,14 +49,20 @@ def read_exif(image: Image.Image, kind: str) -> ExifFacts:
         original = exif.get_ifd(_EXIF_DIRECTORY).get(_DATE_TIME_ORIGINAL)
     except DECODER_ERRORS:
         original = None
-    orientation = 1 if kind in TURNED_BY_DECODER else valid_orientation(tags.get(_ORIENTATION))
+    turned = tags.get(_ORIENTATION)
+    if kind in TURNED_BY_DECODER and not (kind == "tiff" and isinstance(turned, bytes)):  # Pillow knows numbers only
+        turned = 1
     taken = taken_at(original) or taken_at(tags.get(_DATE_TIME))
     camera = camera_name(tags.get(_MAKE), tags.get(_MODEL))
-    return ExifFacts(orientation, taken, camera, _credit(tags.get(_ARTIST)), _credit(tags.get(_COPYRIGHT)))
+    return ExifFacts(
+        valid_orientation(turned), taken, camera, _credit(tags.get(_ARTIST)), _credit(tags.get(_COPYRIGHT))
+    )
 
 
 def valid_orientation(value: object) -> int:
-    """1 to 8; anything else (0 and 9 are common, text has been seen) means upright."""
+    """1 to 8; anything else (0 and 9 are common, text has been seen) means upright. A byte is as good as a number."""
+    if isinstance(value, bytes) and len(value) == 1:
+        value = value[0]
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
 _LEAST_FRAME_BYTES = 38 + 13  # one fcTL chunk and an almost empty fdAT
 _DAMAGED = (ValueError, SyntaxError, LookupError)
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # from a sample of so many bits to 8
 
 
 class _StillStream(PngImagePlugin.PngStream):
@@ -48,6 +49,20 @@ class _StillStream(PngImagePlugin.PngStream):
                 raise
             self.fp.seek(pos)
             return self.fp.read(length)
+
+    def chunk_tRNS(self, pos: int, length: int) -> bytes:  # noqa: N802
+        """Read what is transparent: Pillow leaves one colour in the file's bits, while its pixels have 8."""
+        content = super().chunk_tRNS(pos, length)
+        told = self.im_info.get("transparency")
+        if isinstance(told, int) and self.im_rawmode in _GREY_STEPS:
+            self.im_info["transparency"] = told * _GREY_STEPS[self.im_rawmode]
+        elif isinstance(told, tuple) and self.im_rawmode == "RGB;16B":
+            self.im_info["transparency"] = tuple(sample >> 8 for sample in told)
+        elif (
+            self.im_palette and len(content) > len(self.im_palette[1]) // 3
+        ):  # more than there are: means nothing (libpng)
+            self.im_info.pop("transparency", None)
+        return content
 
 
 class StillPng(PngImagePlugin.PngImageFile):

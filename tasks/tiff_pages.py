@@ -1,12 +1,13 @@
-"""Choose the page of a TIFF that is its picture: the first, unless that says of itself that it is a smaller copy.
+"""Choose the page of a TIFF that is its picture: the first, unless that says of itself that it is a smaller copy; and read it right.
 
 Scanners and image databases put a preview before the picture; TIFF 6.0 marks it (NewSubfileType, page 36). A camera RAW
 file that is made so never gets here (tasks/tiff_tags.py).
 """
 
-from PIL import Image
+from PIL import Image, ImageFile, ImagePalette
 
 _SUBFILE_TYPE, _REDUCED = 254, 1
+_BITS, _PLANES, _SEPARATE, _COLOUR_MAP = 258, 284, 2, 320
 _NOT_DECODED = ("webp",)  # by the libtiff in Pillow's wheels
 _MAX_PAGES = 10  # that are looked at; each is a directory, not a decoding
 # What Pillow raises for a directory that is none.
@@ -37,6 +38,23 @@ def require_decodable(image: Image.Image, size_bytes: int) -> None:
     beyond = max((tile[2] for tile in getattr(image, "tile", [])), default=0)
     if beyond >= size_bytes:
         raise OSError(f"image file is truncated: it has {size_bytes} bytes, and a strip begins at byte {beyond}")
+
+
+def put_right(image: Image.Image) -> None:
+    """Let a page be decoded as libtiff does it, where Pillow's own way gives noise or black.
+
+    Its reader takes the samples of planes that are not compressed for 8 bits; and a colour map that goes to 255 only, as
+    old programs wrote it, for the nearly black one that it is by the letter (TIFF 6.0, page 23: to 65535).
+    """
+    tags = getattr(image, "tag_v2", {})
+    has_raw_tiles = image.tile and image.tile[0].codec_name == "raw"  # type: ignore[attr-defined]
+    if has_raw_tiles and tags.get(_PLANES) == _SEPARATE and tags.get(_BITS, (8,))[0] == 16:
+        image.use_load_libtiff = True  # type: ignore[attr-defined]
+        args = (f"{image.mode};16N", False, getattr(tags, "offset", 0))
+        image.tile = [ImageFile._Tile("libtiff", (0, 0, *image.size), 0, args)]  # type: ignore[attr-defined]  # noqa: SLF001
+    colours = tags.get(_COLOUR_MAP, ())
+    if image.mode == "P" and colours and max(colours) < 256:
+        image.palette = ImagePalette.raw("RGB;L", tuple(colours))
 
 
 def _is_reduced(image: Image.Image) -> bool:

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -125,6 +125,14 @@ def png_of(width: int, height: int, *, bits: int = 1, colour_type: int = 0) -> b
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(name, content) for name, content in chunks)
 
 
+def png_from(width: int, bits: int, colour_type: int, rows: Sequence[bytes], chunks: Mapping[bytes, bytes]) -> bytes:
+    """A PNG of those packed rows, with further chunks before its pixels."""
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, colour_type, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = {b"IHDR": header, **chunks, b"IDAT": pixels, b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(name, content) for name, content in parts.items())
+
+
 def png_bomb() -> bytes:
     """20000x20000 pixels in about 200 kB: 400 million, more than the default limit."""
     return png_of(20_000, 20_000)
@@ -188,6 +196,37 @@ def tiff_with(tags: Mapping[int, tuple[int, int, int]]) -> bytes:
     entries[273] = (4, 1, pixels_at)
     directory = b"".join(struct.pack("<HHII", tag, *entries[tag]) for tag in sorted(entries))
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + bytes(range(0, 256, 16))
+
+
+def tiff_in_planes(
+    samples: Sequence[int], *, order: str, compression: int, bits: int, photometric: int, side: int = 40
+) -> bytes:
+    """A TIFF of one colour whose planes lie one after the other, each in a strip; `samples` are of 8 bits."""
+    pixel = [struct.pack(f"{order}H", sample << 8) if bits == 16 else bytes([sample]) for sample in samples]
+    planes = [one * side * side if compression == 1 else zlib.compress(one * side * side) for one in pixel]
+    starts = [8 + sum(map(len, planes[:n])) for n in range(len(planes))]
+    tables_at = 8 + sum(map(len, planes))
+    tables = struct.pack(f"{order}{len(planes)}I", *starts) + struct.pack(f"{order}{len(planes)}I", *map(len, planes))
+    bits_at = tables_at + len(tables)
+    tables += struct.pack(f"{order}{len(planes)}H", *[bits] * len(planes))
+    entries = [
+        (256, 3, 1, side),
+        (257, 3, 1, side),
+        (258, 3, len(planes), bits_at),
+        (259, 3, 1, compression),
+        (262, 3, 1, photometric),
+        (273, 4, len(planes), tables_at),
+        (277, 3, 1, len(planes)),
+        (278, 3, 1, side),
+        (279, 4, len(planes), tables_at + 4 * len(planes)),
+        (284, 3, 1, 2),
+    ]
+    directory = struct.pack(f"{order}H", len(entries))
+    for tag, kind, count, value in entries:
+        is_short = kind == 3 and count == 1  # it stands at the beginning of its four bytes
+        directory += struct.pack(f"{order}HHI{'Hxx' if is_short else 'I'}", tag, kind, count, value)
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", bits_at + 2 * len(planes))
+    return start + b"".join(planes) + tables + directory + bytes(4)
 
 
 def dng() -> bytes:

@@ -1,3 +1,5 @@
+import io
+import struct
 from typing import Any
 
 import pytest
@@ -132,6 +134,53 @@ def test_a_transparent_colour_is_transparency(mode: str) -> None:
     content = images.encoded(picture, "png", transparency=value)
     made = picture_of(content, size(30, 30, kind="jpeg"), background=(10, 200, 30))
     assert near(made.getpixel((10, 10)), (10, 200, 30))
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour_type", "row", "clear"),
+    [
+        (1, 0, b"\xf0", (1,)),
+        (2, 0, b"\xaa\x55", (2,)),
+        (4, 0, b"\x77\x77\xcc\xcc", (7,)),
+        (8, 0, b"\x77" * 4 + b"\xcc" * 4, (0x77,)),
+        (8, 2, b"\x77\x88\x99" * 4 + b"\xcc" * 12, (0x77, 0x88, 0x99)),
+        (16, 2, b"\x77\x12\x88\x34\x99\x56" * 4 + b"\xcc" * 24, (0x7712, 0x8834, 0x9956)),
+    ],
+)
+def test_a_transparent_colour_is_found_whatever_bits_a_png_has(
+    bits: int, colour_type: int, row: bytes, clear: tuple[int, ...]
+) -> None:
+    content = images.png_from(8, bits, colour_type, [row] * 4, {b"tRNS": struct.pack(f">{len(clear)}H", *clear)})
+    made = picture_of(content, size(8, 8))
+    assert [made.getpixel(at)[3] for at in ((1, 1), (6, 2))] == [0, 255]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("alphas", "seen"), [(b"\0\xff", 0), (b"\0", 0), (b"\0\xff\xff", 255)])
+def test_more_transparent_colours_than_a_palette_has_mean_nothing(alphas: bytes, seen: int) -> None:
+    chunks = {b"PLTE": b"\xff\0\0\0\0\xff", b"tRNS": alphas}
+    made = picture_of(images.png_from(8, 8, 3, [bytes(4) + b"\1" * 4] * 4, chunks), size(8, 8)).convert("RGBA")
+    assert [made.getpixel(at) for at in ((1, 1), (6, 2))] == [(255, 0, 0, seen), (0, 0, 255, 255)]
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize(("bits", "photometric"), [(8, 2), (16, 2), (8, 5), (16, 5)])
+def test_a_tiff_in_separate_planes_is_read_as_one(order: str, compression: int, bits: int, photometric: int) -> None:
+    samples = (200, 100, 50) if photometric == 2 else (55, 155, 205, 0)
+    content = images.tiff_in_planes(samples, order=order, compression=compression, bits=bits, photometric=photometric)
+    assert near(colour_of(content), (200, 100, 50))
+
+
+@pytest.mark.parametrize("scale", [1, 257])
+def test_a_tiff_with_a_colour_map_of_8_or_16_bits_has_its_colours(scale: int) -> None:
+    picture = flat(1, "P")
+    picture.putpalette([0, 0, 255, 200, 100, 50])
+    content = images.encoded(picture, "tiff")
+    with Image.open(io.BytesIO(content)) as written:
+        colours: tuple[int, ...] = written.tag_v2[320]  # type: ignore[attr-defined]
+    wanted = [scale * (colour >> 8) for colour in colours]
+    content = content.replace(struct.pack("<768H", *colours), struct.pack("<768H", *wanted))
+    assert near(colour_of(content), (200, 100, 50))
 
 
 def test_an_alpha_channel_that_hides_nothing_is_dropped() -> None:

@@ -38,6 +38,13 @@ def test_an_orientation_that_is_none_means_upright(orientation: int) -> None:
     assert images.corners_of(opened(found.renditions[0])) == images.UPRIGHT
 
 
+def test_a_tiff_that_writes_its_orientation_as_a_byte_is_turned_too() -> None:
+    written = images.tiff_with({274: (1, 1, 6)})
+    upright, turned = (picture_of(content, size(4, 4)) for content in (images.tiff_with({}), written))
+    assert turned.tobytes() == upright.transpose(Image.Transpose.ROTATE_270).tobytes() != upright.tobytes()
+    assert rendered(written).facts.orientation == 6
+
+
 def test_garbage_for_exif_does_not_cost_the_picture() -> None:
     for kind in ("jpeg", "png", "webp"):
         found = rendered(images.image_bytes(kind, exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + bytes(range(200))))
