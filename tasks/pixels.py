@@ -1,14 +1,14 @@
 """Make every thumbnail of one image: the engine, as the list of its steps.
 
     decode once (a JPEG scaled down already, and strictly) -> normal mode -> shrink to the largest wanted size -> sRGB -> upright
-    -> largest first, each from the one before -> crop -> encode
+    -> largest first, each from one before that is large enough -> crop -> encode
 
 The order is the point: colour and turning are done on the small picture, where they cost a tenth; sizes are computed for
 the upright one; crops are cut from whole pictures and never handed on. An image is loaded once, and dropped if
 that fails: for some formats a second load would succeed with half the picture.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -33,6 +33,8 @@ from tasks.resample import shrink
 from tasks.source_profile import profile_of
 
 keep_memory()
+# How many times as large a picture has to be for the next one to be made from it.
+_LEAST_STEP = 1.5
 # EXIF 2.32, tag 274: what turns the stored pixels upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -98,9 +100,9 @@ def render(file: BinaryIO, header: Header, recipe: Recipe) -> Rendered:
             damaged=bool(decoded.damage),
         )
         kept = credits_only(decoded.exif) if "copyright" in recipe.keep else b""
-        base, damage = _upright_base(decoded, _largest_whole(decoded.full, recipe)), decoded.damage
-        del decoded  # the large picture goes before the small ones are made
-        made = dict(_cut(base, (facts.width, facts.height), recipe, kept))
+        wholes, damage = _wholes(decoded, recipe), decoded.damage
+        del decoded  # the large picture goes before the small ones are encoded
+        made = dict(_cut(wholes, (facts.width, facts.height), recipe, kept))
     except MemoryError as error:
         raise InputError(
             Reason.TOO_MUCH_MEMORY, "resizing this image takes more memory than a worker may use"
@@ -169,23 +171,34 @@ def _least_useful(stored_size: Size, recipe: Recipe) -> Size:
     return max(flat[0], turned[0]), max(flat[1], turned[1])
 
 
-def _upright_base(decoded: _Decoded, size: Size) -> Image.Image:
-    """The whole picture at the largest size that is wanted, in sRGB and upright."""
+def _wholes(decoded: _Decoded, recipe: Recipe) -> dict[Size, Image.Image]:
+    """The whole picture in every size that is wanted, in sRGB and upright.
+
+    Largest first, and each from the smallest one before that is large enough: who is resized twice by little loses detail
+    twice (41 dB from 1.1 times its size, 50 from 1.5).
+    """
+    made: dict[Size, Image.Image] = {}
+    for size in sorted({whole_size(decoded.full, size) for size in recipe.sizes}, reverse=True):
+        larger = [one for one in made if max(one) >= _LEAST_STEP * max(size)]
+        made[size] = shrink(made[larger[-1]], size) if larger else _upright(decoded, size)
+    return made
+
+
+def _upright(decoded: _Decoded, size: Size) -> Image.Image:
+    """The whole picture at one size, from the decoded one."""
     orientation = decoded.exif.orientation
     small = shrink(decoded.pixels, stored(size, orientation), decoded.box)
     base = without_idle_alpha(to_srgb(small, decoded.profile))
     return base.transpose(_TURNS[orientation]) if orientation in _TURNS else base
 
 
-def _cut(base: Image.Image, full: Size, recipe: Recipe, kept: bytes) -> Iterator[tuple[WantedSize, Rendition]]:
-    """Make the sizes, largest first, each from the whole picture of the one before; what comes out alike is encoded once.
-
-    A picture that is smaller than two of the boxes comes out alike for both.
-    """
-    whole, encoded = base, dict[tuple[Size, Size, WantedSize], bytes]()
-    for wanted in sorted(recipe.sizes, key=lambda size: whole_size(full, size), reverse=True):
-        whole = shrink(whole, whole_size(full, wanted))
-        final = final_size(full, wanted)
+def _cut(
+    wholes: Mapping[Size, Image.Image], full: Size, recipe: Recipe, kept: bytes
+) -> Iterator[tuple[WantedSize, Rendition]]:
+    """Cut and encode every thumbnail; what comes out alike, as two boxes larger than the picture do, is encoded once."""
+    encoded: dict[tuple[Size, Size, WantedSize], bytes] = {}
+    for wanted in recipe.sizes:
+        whole, final = wholes[whole_size(full, wanted)], final_size(full, wanted)
         look = whole.size, final, replace(wanted, width=0, height=0, fit="contain")
         if look not in encoded:
             picture = whole if final == whole.size else whole.crop(centred(whole.size, final))

@@ -22,8 +22,17 @@ PHOTOS = (
     "jpeg-test-images/006mp-cathedral.jpg",
     "pillow/Tests/images/xmp_test.jpg",
 )
-# Together in one recipe, as they are made: large ones first, each from the one before.
-RECIPES = ((1280, 640, 200), (1600, 800), (400, 160), (1000,), (500,), (330, 100))
+# Together in one recipe, as they are made: large ones first, each from one before that is large enough.
+RECIPES = (
+    (1280, 640, 200),
+    (1600, 800),
+    (400, 160),
+    (1000,),
+    (500,),
+    (330, 100),
+    (1000, 940, 500, 470, 300),
+    (130, 120, 100),
+)
 
 
 def decibels(one: Image.Image, other: Image.Image) -> float:
