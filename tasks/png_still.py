@@ -52,15 +52,16 @@ class _StillStream(PngImagePlugin.PngStream):
 
     def chunk_tRNS(self, pos: int, length: int) -> bytes:  # noqa: N802
         """Read what is transparent: Pillow leaves one colour in the file's bits, while its pixels have 8."""
+        if self.im_tile and self.fp is not None:  # after the pixels it comes too late (PNG 3, 5.6)
+            return self.fp.read(length)
         content = super().chunk_tRNS(pos, length)
         told = self.im_info.get("transparency")
+        colours = len(self.im_palette[1]) // 3 if self.im_palette else len(content)
         if isinstance(told, int) and self.im_rawmode in _GREY_STEPS:
             self.im_info["transparency"] = told * _GREY_STEPS[self.im_rawmode]
         elif isinstance(told, tuple) and self.im_rawmode == "RGB;16B":
             self.im_info["transparency"] = tuple(sample >> 8 for sample in told)
-        elif (
-            self.im_palette and len(content) > len(self.im_palette[1]) // 3
-        ):  # more than there are: means nothing (libpng)
+        elif len(content) > colours:  # more than there are mean nothing, as in libpng
             self.im_info.pop("transparency", None)
         return content
 

@@ -162,6 +162,12 @@ def test_more_transparent_colours_than_a_palette_has_mean_nothing(alphas: bytes,
     assert [made.getpixel(at) for at in ((1, 1), (6, 2))] == [(255, 0, 0, seen), (0, 0, 255, 255)]
 
 
+def test_a_transparent_colour_that_is_named_after_the_pixels_comes_too_late() -> None:
+    content = images.png_from(8, 8, 0, [bytes(8)] * 8, {})
+    late = content[:-12] + images.png_chunk(b"tRNS", b"\0\0") + content[-12:]
+    assert picture_of(late, size(8, 8)).mode in ("L", "RGB")
+
+
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("compression", [1, 8])
 @pytest.mark.parametrize(("bits", "photometric"), [(8, 2), (16, 2), (8, 5), (16, 5)])
