@@ -91,8 +91,7 @@ class WholeFiles:
         wanted = [path for path in paths if path in self._prepared]
         for path in wanted:
             os.fsync(self._prepared[path].fd)
-        for path in wanted:
-            self._name(self._prepared.pop(path))
+        self._name_those(wanted)
 
     def place(self, paths: Iterable[str]) -> None:
         """Give those of the paths that were added their names, replacing older files; durable on return.
@@ -101,11 +100,14 @@ class WholeFiles:
         have died before he did.
         """
         wanted = list(paths)
-        for path in wanted:
-            if path in self._prepared:
-                self._name(self._prepared.pop(path))
+        self._name_those(path for path in wanted if path in self._prepared)
         for folder in dict.fromkeys(split_last(path)[0] for path in wanted):
             os.fsync(self._directory(folder))
+
+    def _name_those(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self._name(self._prepared[path])
+            del self._prepared[path]  # only now: what got no name is removed at the end
 
     def _name(self, one: _Prepared) -> None:
         if one.temporary is not None:
