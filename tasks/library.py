@@ -123,6 +123,8 @@ class Library:
             if original is None and source is not None:
                 original = self._archive.place_for(slot, source)
             whole = replace(manifest, category=split_last(slot)[0], original=original, thumbnails=tuple(outputs))
+            if source is not None and before is not None and not is_same:
+                source.sync()  # trouble with the inbox must not leave its thumbnails under the other image's manifest
             self._put_in_place(slot, whole, outputs, source)
             self._slots.drop(slot)
             if before is not None and not is_same:

@@ -285,6 +285,31 @@ def test_with_newest_a_changed_image_replaces_thumbnails_and_manifest_but_no_ori
     }
 
 
+def test_trouble_with_the_inbox_leaves_what_a_changed_image_would_replace_as_it_was(
+    inbox: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(library_settings(root, same_name="newest"))
+    put(inbox, "photo.jpg", b"first")
+    ingest(library, inbox, "photo.jpg")
+    before = tree_of(root)
+    put(inbox, "photo.jpg", b"second")
+    with open_source(inbox, "photo.jpg") as source:
+        sync, lost = os.fsync, source.fd
+
+        def stale(fd: int) -> None:
+            if fd == lost:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            sync(fd)
+
+        monkeypatch.setattr(os, "fsync", stale)
+        arrival, sha256 = arrival_of(inbox, "photo.jpg"), source.sha256()
+        slot = library.slot_for(arrival, "beach", sha256)
+        with pytest.raises(TransientError):
+            library.publish(slot, manifest_of(arrival, sha256), renditions_of(b"second"), source)
+    assert slot == "beach/photo"
+    assert tree_of(root) == before
+
+
 # -- trouble: each kind has its class, nothing half-written stays, and another try completes
 
 
