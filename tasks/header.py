@@ -21,6 +21,8 @@ from tasks.tiff_tags import raw_flavour
 
 # Measured, beyond the picture itself, in bytes a pixel: WebP keeps two canvases and its own planes, AVIF up to 16 bits.
 _DECODER_BYTES = {"webp": 12, "avif": 10, "heic": 3}
+# What Pillow and a resize keep of each row and column, whatever its length: 60 bytes. It counts where a picture is a line.
+_LINE_BYTES = 64
 _STORED_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # all other modes take 4
 _ORIENTATION_TAG = 274
 
@@ -83,10 +85,11 @@ def _check_format(kind: str, allowed: tuple[str, ...]) -> None:
 def _check_structure(file: BinaryIO, head: bytes, kind: str, size_bytes: int, limits: LimitSettings) -> _Structure:
     # Before the decoder is made (WebP's takes its memory then), and before a bomb that is cut off could be waited for.
     _check_size(*_canvas(head, kind), limits, _DECODER_BYTES.get(kind, 0))
+    jpeg = _check_jpeg(file, limits) if kind == "jpeg" else None
     if ending_of(file, kind, size_bytes) is Ending.CUT:
         raise TruncatedError(f"this {kind} ends before the end that it announces", "it is tried again when it changes")
-    if kind == "jpeg":
-        return _check_jpeg(file, limits)
+    if jpeg:
+        return jpeg
     if kind == "gif":
         return _check_gif(file, limits.max_frames)
     if kind == "png":
@@ -181,7 +184,7 @@ def _check_size(width: int, height: int, limits: LimitSettings, bytes_per_pixel:
     if pixels > limits.max_pixels:
         hint = "raise limits.max_pixels, or make it smaller"
         _refuse(Reason.TOO_MANY_PIXELS, f"pixels ({width}x{height})", pixels, limits.max_pixels, hint)
-    found = pixels * bytes_per_pixel
+    found = pixels * bytes_per_pixel + (width + height) * _LINE_BYTES
     if found > limits.max_memory_bytes:
         hint = "save it smaller, or as baseline JPEG, or raise limits.max_memory"
         _refuse(Reason.TOO_MUCH_MEMORY, "bytes of memory to decode", found, limits.max_memory_bytes, hint)

@@ -90,6 +90,21 @@ def test_too_many_pixels_are_refused_with_both_numbers(kind: str) -> None:
     assert header_of(content, LimitSettings(max_pixels=9600)).width == 120
 
 
+def test_a_jpeg_that_is_too_large_is_refused_although_its_end_is_not_written_yet() -> None:
+    whole = images.image_bytes("jpeg")
+    at = whole.index(b"\xff\xc0") + 5
+    bomb = whole[:at] + b"\xff\0\xff\0" + whole[at + 4 : -2] + bytes(100)
+    assert refusal(bomb).reason == Reason.TOO_MANY_PIXELS
+    assert isinstance(refusal(whole[:-2] + bytes(100)), TruncatedError)
+
+
+def test_a_picture_that_is_a_line_is_refused_for_what_its_rows_take() -> None:
+    line = images.encoded(Image.new("L", (1, 200_000)), "png")
+    found = refusal(line, allowing(max_memory="10MB"))
+    assert found.reason == Reason.TOO_MUCH_MEMORY
+    assert header_of(line, allowing(max_memory="20MB")).height == 200_000
+
+
 def test_a_png_bomb_is_refused_at_once_even_when_it_is_cut_off() -> None:
     bomb = images.png_bomb()
     assert refusal(bomb).reason == Reason.TOO_MANY_PIXELS
@@ -163,7 +178,7 @@ def test_a_text_that_cannot_be_unpacked_is_no_reason_to_refuse_a_picture() -> No
 LIMITED = {
     "max_bytes": (allowing(max_bytes="500B"), images.image_bytes("png"), Reason.TOO_MANY_BYTES, "500"),
     "max_pixels": (allowing(max_pixels=9599), images.image_bytes("png"), Reason.TOO_MANY_PIXELS, "38400"),
-    "max_memory": (allowing(max_memory="10MB"), images.webp_bomb(1000, 1000), Reason.TOO_MUCH_MEMORY, "12000000"),
+    "max_memory": (allowing(max_memory="10MB"), images.webp_bomb(1000, 1000), Reason.TOO_MUCH_MEMORY, "12128000"),
     "max_frames": (allowing(max_frames=2), images.gif_of(9), Reason.TOO_MANY_FRAMES, "3"),
     "max_scans": (allowing(max_scans=20), images.jpeg_with_scans(30), Reason.TOO_MANY_SCANS, "21"),
     "max_text": (allowing(max_text="1MB"), png_with(TEXTS["packed"]), Reason.TOO_MUCH_TEXT, "1000001"),
