@@ -2,8 +2,9 @@
 
 Nothing is decoded. An upload that was cut off has to wait for its client, not go to quarantine, so the question is asked
 twice: before decoding, where bytes that were announced are missing or are zeros, reserved but not yet written (the
-picture shown may be whole and the file still not, and WebP and HEIC decode zeros without complaint), and after a decoder failed, where a missing end marker is a sign too. One that decodes
-and only lacks its end marker is accepted: such files are common.
+picture shown may be whole and the file still not, and JPEG, WebP and HEIC decode zeros without complaint), and after a
+decoder failed, where a missing end marker is a sign too. One that decodes and only lacks its end marker is accepted:
+such files are common.
 """
 
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from tasks.jpeg_markers import walk_jpeg
 from tasks.png_chunks import walk_png
 from tasks.tiff_tags import tiff_is_cut
 
-# Zeros at a file's end were reserved and never written if they begin where a client's writes begin. Zeros alone tell nothing:
-# WebP stores what looks the same down to the lower edge in thousands of them.
+# So many zeros at the end were reserved and never written: HEVC does not even hold three in a row, no AVIF was seen to end in
+# one. A WebP stores what looks the same down to the lower edge in thousands of them; there they have to begin where a client's
+# writes begin, at a page, which of good ones one in two thousand does by chance.
 _UNWRITTEN_BYTES = 64
 _PAGE_BYTES = 4096
 _PIECE_BYTES = 1 << 20
@@ -59,7 +61,7 @@ def looks_truncated(file: BinaryIO, kind: str, size_bytes: int) -> bool:
 
 def _jpeg_ending(file: BinaryIO, size_bytes: int) -> Ending:
     # Zeros decode to a grey rest of the picture. Where they come after its end mark they are padding.
-    is_unwritten = size_bytes - _zeros_before(file, size_bytes) >= _UNWRITTEN_BYTES and not _has_end_mark(file)
+    is_unwritten = _zeros_before(file, size_bytes) >= _UNWRITTEN_BYTES and not _has_end_mark(file)
     return Ending.CUT if is_unwritten else Ending.WHOLE
 
 
@@ -76,35 +78,35 @@ def _webp_ending(file: BinaryIO, size_bytes: int) -> Ending:
     file.seek(4)
     end = int.from_bytes(file.read(4), "little") + 8
     # One byte of grace: some writers count the padding of the last chunk and leave it out.
-    return Ending.CUT if end > size_bytes + 1 or _is_unwritten(file, end) else Ending.WHOLE
+    if end > size_bytes + 1:
+        return Ending.CUT
+    zeros = _zeros_before(file, end)
+    begin_at_a_page = (zeros - end) % _PAGE_BYTES <= 1  # the last byte before them may be zero too
+    return Ending.CUT if zeros >= _UNWRITTEN_BYTES and begin_at_a_page else Ending.WHOLE
 
 
 def _box_ending(file: BinaryIO, size_bytes: int) -> Ending:
     """ISO/IEC 14496-12, 4.2: boxes one after the other; the coded picture is in mdat, usually the last."""
     boxes = list(_boxes(file, size_bytes))
     names = [name for name, _ in boxes]
-    if any(end > size_bytes or (name == b"mdat" and _is_unwritten(file, end)) for name, end in boxes):
+    if any(
+        end > size_bytes or (name == b"mdat" and _zeros_before(file, end) >= _UNWRITTEN_BYTES) for name, end in boxes
+    ):
         return Ending.CUT
     return Ending.WHOLE if b"mdat" in names or b"meta" not in names else Ending.NO_END_MARK
 
 
-def _is_unwritten(file: BinaryIO, end: int) -> bool:
-    """Whether zeros stand from a page's beginning to that offset: what has been written ends with whole pages."""
-    start = _zeros_before(file, end)
-    return end - start >= _UNWRITTEN_BYTES and -start % _PAGE_BYTES <= 1  # the page before may itself end with a zero
-
-
 def _zeros_before(file: BinaryIO, end: int) -> int:
-    """The offset from which on there are only zeros up to `end`."""
-    length = _UNWRITTEN_BYTES
-    while end > 0:
-        piece_at = max(0, end - length)
+    """How many zero bytes stand before that offset."""
+    at, length = end, _UNWRITTEN_BYTES
+    while at > 0:
+        piece_at = max(0, at - length)
         file.seek(piece_at)
-        written = file.read(end - piece_at).rstrip(b"\0")
+        written = file.read(at - piece_at).rstrip(b"\0")
         if written:
-            return piece_at + len(written)
-        end, length = piece_at, _PIECE_BYTES
-    return 0
+            return end - piece_at - len(written)
+        at, length = piece_at, min(64 * length, _PIECE_BYTES)
+    return end
 
 
 def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int]]:

@@ -49,20 +49,16 @@ def read_exif(image: Image.Image, kind: str) -> ExifFacts:
         original = exif.get_ifd(_EXIF_DIRECTORY).get(_DATE_TIME_ORIGINAL)
     except DECODER_ERRORS:
         original = None
-    turned = tags.get(_ORIENTATION)
-    if kind in TURNED_BY_DECODER and not (kind == "tiff" and isinstance(turned, bytes)):  # Pillow knows numbers only
-        turned = 1
+    orientation = 1 if kind in TURNED_BY_DECODER else valid_orientation(tags.get(_ORIENTATION))
+    if kind == "tiff" and isinstance(as_byte := tags.get(_ORIENTATION), bytes):  # libtiff knows that, Pillow does not
+        orientation = valid_orientation(int.from_bytes(as_byte, "little"))
     taken = taken_at(original) or taken_at(tags.get(_DATE_TIME))
     camera = camera_name(tags.get(_MAKE), tags.get(_MODEL))
-    return ExifFacts(
-        valid_orientation(turned), taken, camera, _credit(tags.get(_ARTIST)), _credit(tags.get(_COPYRIGHT))
-    )
+    return ExifFacts(orientation, taken, camera, _credit(tags.get(_ARTIST)), _credit(tags.get(_COPYRIGHT)))
 
 
 def valid_orientation(value: object) -> int:
-    """1 to 8; anything else (0 and 9 are common, text has been seen) means upright. A byte is as good as a number."""
-    if isinstance(value, bytes) and len(value) == 1:
-        value = value[0]
+    """1 to 8; anything else (0 and 9 are common, text has been seen) means upright."""
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

@@ -51,14 +51,18 @@ class _StillStream(PngImagePlugin.PngStream):
             return self.fp.read(length)
 
     def chunk_tRNS(self, pos: int, length: int) -> bytes:  # noqa: N802
-        """Read what is transparent: Pillow leaves one colour in the file's bits, while its pixels have 8."""
+        """Read what is transparent: Pillow leaves one colour in the file's bits, while its pixels have 8.
+
+        Of 16 bits the upper eight count, for that is all that the pixels have.
+        """
         if self.im_tile and self.fp is not None:  # after the pixels it comes too late (PNG 3, 5.6)
             return self.fp.read(length)
         content = super().chunk_tRNS(pos, length)
         told = self.im_info.get("transparency")
         colours = len(self.im_palette[1]) // 3 if self.im_palette else len(content)
         if isinstance(told, int) and self.im_rawmode in _GREY_STEPS:
-            self.im_info["transparency"] = told * _GREY_STEPS[self.im_rawmode]
+            step = _GREY_STEPS[self.im_rawmode]
+            self.im_info["transparency"] = (told & (255 // step)) * step
         elif isinstance(told, tuple) and self.im_rawmode == "RGB;16B":
             self.im_info["transparency"] = tuple(sample >> 8 for sample in told)
         elif len(content) > colours:  # more than there are mean nothing, as in libpng

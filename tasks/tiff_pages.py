@@ -7,7 +7,7 @@ file that is made so never gets here (tasks/tiff_tags.py).
 from PIL import Image, ImageFile, ImagePalette
 
 _SUBFILE_TYPE, _REDUCED = 254, 1
-_BITS, _PLANES, _SEPARATE, _COLOUR_MAP = 258, 284, 2, 320
+_BITS, _SAMPLES, _PLANES, _SEPARATE, _COLOUR_MAP = 258, 277, 284, 2, 320
 _NOT_DECODED = ("webp",)  # by the libtiff in Pillow's wheels
 _MAX_PAGES = 10  # that are looked at; each is a directory, not a decoding
 # What Pillow raises for a directory that is none.
@@ -43,10 +43,13 @@ def require_decodable(image: Image.Image, size_bytes: int) -> None:
 def put_right(image: Image.Image) -> None:
     """Let a page be decoded as libtiff does it, where Pillow's own way gives noise or black.
 
-    Its reader takes the samples of planes that are not compressed for 8 bits; and a colour map that goes to 255 only, as
+    Its reader takes the samples of planes that are not compressed for 8 bits, and a single one for a plane; and a colour map that goes to 255 only, as
     old programs wrote it, for the nearly black one that it is by the letter (TIFF 6.0, page 23: to 65535).
     """
     tags = getattr(image, "tag_v2", {})
+    if tags.get(_PLANES) == _SEPARATE and tags.get(_SAMPLES, 1) == 1:
+        tags[_PLANES] = 1
+        image._setup()  # type: ignore[attr-defined]  # noqa: SLF001
     has_raw_tiles = image.tile and image.tile[0].codec_name == "raw"  # type: ignore[attr-defined]
     if has_raw_tiles and tags.get(_PLANES) == _SEPARATE and tags.get(_BITS, (8,))[0] == 16:
         image.use_load_libtiff = True  # type: ignore[attr-defined]

@@ -102,11 +102,11 @@ def truncated(content: bytes, fraction: float = 0.6) -> bytes:
     return content[: int(len(content) * fraction)]
 
 
-def zero_tailed(content: bytes, fraction: float = 0.6) -> bytes:
+def zero_tailed(content: bytes, fraction: float = 0.6, *, page: int = 4096) -> bytes:
     """A file whose full size was reserved, and of whose pages only the first ones are written yet."""
-    pages = int(len(content) * fraction) // 4096
+    pages = int(len(content) * fraction) // page
     assert pages > 0, "a file of one page is written at once"
-    return content[: pages * 4096].ljust(len(content), b"\0")
+    return content[: pages * page].ljust(len(content), b"\0")
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:
@@ -209,16 +209,17 @@ def tiff_in_planes(
     tables = struct.pack(f"{order}{len(planes)}I", *starts) + struct.pack(f"{order}{len(planes)}I", *map(len, planes))
     bits_at = tables_at + len(tables)
     tables += struct.pack(f"{order}{len(planes)}H", *[bits] * len(planes))
+    is_one = len(planes) == 1  # then the directory itself holds what the tables would
     entries = [
         (256, 3, 1, side),
         (257, 3, 1, side),
-        (258, 3, len(planes), bits_at),
+        (258, 3, len(planes), bits if is_one else bits_at),
         (259, 3, 1, compression),
         (262, 3, 1, photometric),
-        (273, 4, len(planes), tables_at),
+        (273, 4, len(planes), starts[0] if is_one else tables_at),
         (277, 3, 1, len(planes)),
         (278, 3, 1, side),
-        (279, 4, len(planes), tables_at + 4 * len(planes)),
+        (279, 4, len(planes), len(planes[0]) if is_one else tables_at + 4 * len(planes)),
         (284, 3, 1, 2),
     ]
     directory = struct.pack(f"{order}H", len(entries))

@@ -142,6 +142,7 @@ def test_a_transparent_colour_is_transparency(mode: str) -> None:
         (1, 0, b"\xf0", (1,)),
         (2, 0, b"\xaa\x55", (2,)),
         (4, 0, b"\x77\x77\xcc\xcc", (7,)),
+        (4, 0, b"\x77\x77\xcc\xcc", (0x1007,)),  # bits that no sample has do not count (PNG 3, 11.3.1.1)
         (8, 0, b"\x77" * 4 + b"\xcc" * 4, (0x77,)),
         (8, 2, b"\x77\x88\x99" * 4 + b"\xcc" * 12, (0x77, 0x88, 0x99)),
         (16, 2, b"\x77\x12\x88\x34\x99\x56" * 4 + b"\xcc" * 24, (0x7712, 0x8834, 0x9956)),
@@ -175,6 +176,13 @@ def test_a_tiff_in_separate_planes_is_read_as_one(order: str, compression: int, 
     samples = (200, 100, 50) if photometric == 2 else (55, 155, 205, 0)
     content = images.tiff_in_planes(samples, order=order, compression=compression, bits=bits, photometric=photometric)
     assert near(colour_of(content), (200, 100, 50))
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("bits", "photometric", "sample"), [(8, 1, 200), (8, 0, 55), (16, 1, 200)])
+def test_one_sample_is_no_plane(order: str, bits: int, photometric: int, sample: int) -> None:
+    content = images.tiff_in_planes([sample], order=order, compression=1, bits=bits, photometric=photometric)
+    assert near(colour_of(content), 200)
 
 
 @pytest.mark.parametrize("scale", [1, 257])

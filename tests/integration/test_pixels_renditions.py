@@ -161,6 +161,9 @@ def test_a_file_that_was_reserved_but_not_yet_written_to_its_end_waits_for_its_c
 ) -> None:
     with pytest.raises(TruncatedError):
         rendered(images.zero_tailed(_many_pages(kind), fraction))
+    if kind != "webp":  # where good files end in zeros
+        with pytest.raises(TruncatedError):
+            rendered(images.zero_tailed(_many_pages(kind), fraction, page=1448))
 
 
 def _many_pages(kind: str) -> bytes:

@@ -46,7 +46,6 @@ def test_a_time_is_read_or_counts_as_absent(value: object, taken: str | None) ->
 def test_any_other_orientation_means_upright(value: object) -> None:
     assert valid_orientation(value) == 1
     assert [valid_orientation(number) for number in range(1, 9)] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert valid_orientation(b"\6") == 6
 
 
 def test_credits_are_written_anew_and_nothing_else() -> None:
