@@ -61,7 +61,7 @@ def looks_truncated(file: BinaryIO, kind: str, size_bytes: int) -> bool:
 
 def _jpeg_ending(file: BinaryIO, size_bytes: int) -> Ending:
     # Zeros decode to a grey rest of the picture. Where they come after its end mark they are padding.
-    is_unwritten = _zeros_before(file, size_bytes) >= _UNWRITTEN_BYTES and not _has_end_mark(file)
+    is_unwritten = _ends_in_zeros(file, size_bytes) and not _has_end_mark(file)
     return Ending.CUT if is_unwritten else Ending.WHOLE
 
 
@@ -89,11 +89,15 @@ def _box_ending(file: BinaryIO, size_bytes: int) -> Ending:
     """ISO/IEC 14496-12, 4.2: boxes one after the other; the coded picture is in mdat, usually the last."""
     boxes = list(_boxes(file, size_bytes))
     names = [name for name, _ in boxes]
-    if any(
-        end > size_bytes or (name == b"mdat" and _zeros_before(file, end) >= _UNWRITTEN_BYTES) for name, end in boxes
-    ):
+    if any(end > size_bytes or (name == b"mdat" and _ends_in_zeros(file, end)) for name, end in boxes):
         return Ending.CUT
     return Ending.WHOLE if b"mdat" in names or b"meta" not in names else Ending.NO_END_MARK
+
+
+def _ends_in_zeros(file: BinaryIO, end: int) -> bool:
+    """Whether only zeros stand before that offset, as far as it matters."""
+    file.seek(max(0, end - _UNWRITTEN_BYTES))
+    return file.read(min(end, _UNWRITTEN_BYTES)) == bytes(_UNWRITTEN_BYTES)
 
 
 def _zeros_before(file: BinaryIO, end: int) -> int:
