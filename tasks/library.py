@@ -118,17 +118,17 @@ class Library:
         outputs = {_thumbnail(slot, rendition): rendition.content for rendition in renditions}
         with self._tree.trouble("publish", slot):
             before = self._slots.require(slot, manifest.sha256)
-            is_same = before is not None and before.sha256 == manifest.sha256
-            original = before.original if before is not None and is_same else None
+            replaced = before if before is not None and before.sha256 != manifest.sha256 else None
+            original = before.original if before is not None and replaced is None else None
             if original is None and source is not None:
                 original = self._archive.place_for(slot, source)
             whole = replace(manifest, category=split_last(slot)[0], original=original, thumbnails=tuple(outputs))
-            if source is not None and before is not None and not is_same:
+            if replaced is not None and source is not None:
                 source.sync()  # trouble with the inbox must not leave its thumbnails under the other image's manifest
             self._put_in_place(slot, whole, outputs, source)
             self._slots.drop(slot)
-            if before is not None and not is_same:
-                self._remove_replaced(before, whole)
+            if replaced is not None:
+                self._remove_replaced(replaced, whole)
         return whole
 
     def adopt(self, slot: str, arrival: Arrival, sha256: str) -> None:
@@ -140,17 +140,18 @@ class Library:
         commit = manifest_path(slot)
         memory = bysource.memory_path(whole.source.inbox, whole.source.path)
         remembered = bysource.with_slot(self._tree, whole.source, whole.sha256, slot)
+        shown = [thumbnail.path for thumbnail in outputs]
         with WholeFiles(self._tree) as files:
             for thumbnail, content in outputs.items():
                 files.add_unless_there(thumbnail.path, content)
             if remembered is not None:
                 files.add(memory, remembered)
             files.add(commit, to_bytes(whole), into=self._slots.open_own(slot))
-            files.show(thumbnail.path for thumbnail in outputs)
+            files.show(shown)
             if source is not None:
                 source.sync()  # from the commit on the manifest speaks for it
             files.sync()
-            files.place([*(thumbnail.path for thumbnail in outputs), *([memory] if remembered is not None else [])])
+            files.place([*shown, *([memory] if remembered is not None else [])])
             files.place([commit])
 
     def _remove_replaced(self, before: Manifest, after: Manifest) -> None:

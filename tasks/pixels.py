@@ -130,7 +130,8 @@ def _decode(file: BinaryIO, header: Header, recipe: Recipe) -> _Decoded:
     profile = profile_of(image.info.get("icc_profile"), file, header.format)
     pixels = representative(image, file, header) if strict is None else strict
     if header.format == "avif" and (shown := clean_aperture(file, *pixels.size)):
-        pixels, full = pixels.crop(shown), (shown[2] - shown[0], shown[3] - shown[1])
+        pixels = pixels.crop(shown)
+        full = pixels.size
     return _Decoded(pixels, box or (0, 0, *pixels.size), stored(full, exif.orientation), exif, profile, damage)
 
 

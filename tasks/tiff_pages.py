@@ -1,4 +1,4 @@
-"""Choose the page of a TIFF that is its picture: the first, unless that says of itself that it is a smaller copy; and read it right.
+"""Choose the page of a TIFF that is its picture, the first unless that calls itself a smaller copy, and read it right.
 
 Scanners and image databases put a preview before the picture; TIFF 6.0 marks it (NewSubfileType, page 36). A camera RAW
 file that is made so never gets here (tasks/tiff_tags.py).
@@ -43,8 +43,9 @@ def require_decodable(image: Image.Image, size_bytes: int) -> None:
 def put_right(image: Image.Image) -> None:
     """Let a page be decoded as libtiff does it, where Pillow's own way gives noise or black.
 
-    Its reader takes the samples of planes that are not compressed for 8 bits, and a single one for a plane; and a colour map that goes to 255 only, as
-    old programs wrote it, for the nearly black one that it is by the letter (TIFF 6.0, page 23: to 65535).
+    Its reader takes the samples of planes that are not compressed for 8 bits, and a single one for a plane; and a colour map
+    that goes to 255 only, as old programs wrote it, for the nearly black one that it is by the letter (TIFF 6.0, page 23:
+    to 65535).
     """
     tags = getattr(image, "tag_v2", {})
     if tags.get(_PLANES) == _SEPARATE and tags.get(_SAMPLES, 1) == 1:
