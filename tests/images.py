@@ -198,38 +198,6 @@ def tiff_with(tags: Mapping[int, tuple[int, int, int]]) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + bytes(range(0, 256, 16))
 
 
-def tiff_in_planes(
-    samples: Sequence[int], *, order: str, compression: int, bits: int, photometric: int, side: int = 40
-) -> bytes:
-    """A TIFF of one colour whose planes lie one after the other, each in a strip; `samples` are of 8 bits."""
-    pixel = [struct.pack(f"{order}H", sample << 8) if bits == 16 else bytes([sample]) for sample in samples]
-    planes = [one * side * side if compression == 1 else zlib.compress(one * side * side) for one in pixel]
-    starts = [8 + sum(map(len, planes[:n])) for n in range(len(planes))]
-    tables_at = 8 + sum(map(len, planes))
-    tables = struct.pack(f"{order}{len(planes)}I", *starts) + struct.pack(f"{order}{len(planes)}I", *map(len, planes))
-    bits_at = tables_at + len(tables)
-    tables += struct.pack(f"{order}{len(planes)}H", *[bits] * len(planes))
-    is_one = len(planes) == 1  # then the directory itself holds what the tables would
-    entries = [
-        (256, 3, 1, side),
-        (257, 3, 1, side),
-        (258, 3, len(planes), bits if is_one else bits_at),
-        (259, 3, 1, compression),
-        (262, 3, 1, photometric),
-        (273, 4, len(planes), starts[0] if is_one else tables_at),
-        (277, 3, 1, len(planes)),
-        (278, 3, 1, side),
-        (279, 4, len(planes), len(planes[0]) if is_one else tables_at + 4 * len(planes)),
-        (284, 3, 1, 2),
-    ]
-    directory = struct.pack(f"{order}H", len(entries))
-    for tag, kind, count, value in entries:
-        is_short = kind == 3 and count == 1  # it stands at the beginning of its four bytes
-        directory += struct.pack(f"{order}HHI{'Hxx' if is_short else 'I'}", tag, kind, count, value)
-    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", bits_at + 2 * len(planes))
-    return start + b"".join(planes) + tables + directory + bytes(4)
-
-
 def dng() -> bytes:
     """A TIFF that says it is a DNG; a TIFF decoder opens it."""
     return tiff_with({0xC612: (1, 4, 0x00000401)})

@@ -1,6 +1,7 @@
-"""Camera RAW files as cameras build them, small: a preview that any TIFF decoder can show, and the sensor's data behind it."""
+"""TIFFs built by hand, small: camera RAW files with a preview and the sensor's data behind it, and pictures in planes."""
 
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 
 PREVIEW_SIDE = 16
@@ -8,6 +9,7 @@ _SHORT, _LONG, _ASCII, _LONG8 = 3, 4, 2, 16
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _ROWS, _BYTES = 256, 257, 258, 259, 262, 273, 278, 279
 _SUBFILE, _MAKE, _SUBS, _DNG = 254, 271, 330, 0xC612
 _COLOUR_FILTER = 32803
+_SAMPLES, _PLANES = 277, 284
 
 
 class _Writer:
@@ -92,3 +94,29 @@ def _first(kind: str, pixels: int, jpeg: int, sensor: int) -> dict[int, int | by
     makes = {"nef": b"NIKON CORPORATION\0", "arw": b"SONY\0", "dng": b"Canon\0", "3fr": b"Hasselblad\0"}
     extra: dict[int, int | bytes | Sequence[int]] = {_MAKE: makes[kind], _SUBS: [jpeg, sensor]}
     return preview | extra | ({_DNG: b"\1\4\0\0"} if kind == "dng" else {})
+
+
+def tiff_in_planes(
+    samples: Sequence[int], *, order: str, compression: int, bits: int, photometric: int, side: int = 40
+) -> bytes:
+    """An ordinary TIFF of one colour whose planes lie one after the other, each in a strip; `samples` are of 8 bits."""
+    pixel = [struct.pack(f"{order}H", sample << 8) if bits == 16 else bytes([sample]) for sample in samples]
+    planes = [one * side * side if compression == 1 else zlib.compress(one * side * side) for one in pixel]
+    places = [0] * len(planes)
+    for _ in range(2):  # as in raw_file
+        writer = _Writer(order, big=False)
+        tags: dict[int, int | bytes | Sequence[int]] = {
+            _WIDTH: side,
+            _HEIGHT: side,
+            _BITS: [bits] * len(planes),
+            _COMPRESSION: compression,
+            _PHOTOMETRIC: photometric,
+            _STRIPS: places,
+            _SAMPLES: len(planes),
+            _ROWS: side,
+            _BYTES: [len(plane) for plane in planes],
+            _PLANES: 2,
+        }
+        writer.directory(tags)
+        places = [writer.pixels(plane) for plane in planes]
+    return bytes(writer.content)
