@@ -7,7 +7,7 @@ by the same steps of tasks/durable.py; so the difference to the pipeline is what
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from config.settings import LibrarySettings, LimitSettings
 from pipeline_photos import recipe
 from tasks.durable import hash_of
 from tasks.header import read_header
-from tasks.library_tree import Tree
+from tasks.library_tree import Tree, folders_of
 from tasks.pixels import Rendered, render
 from tasks.recipe import Recipe
+from tasks.together import Steps, Together
 from tasks.whole_files import WholeFiles
 
 
@@ -37,8 +38,14 @@ class BareLibrary:
         self._recipe, self._limits = wanted, LimitSettings()
         self._tree = Tree(LibrarySettings(path=root))
 
-    def ingest(self, path: Path) -> None:
-        """One photo: thumbnails, its two records, and then the original out of the way."""
+    def ingest(self, photos: Iterable[Path]) -> None:
+        """Photos: thumbnails, two records of each, and then the originals out of the way; they wait for the disk together."""
+        together = Together(self._tree.sync)
+        for path in photos:
+            together.begin(self._steps(path))
+        together.finish()
+
+    def _steps(self, path: Path) -> Steps[None]:
         rendered, sha256 = engine(path, self._recipe, self._limits)
         source, manifest = f"sources/{sha256[:2]}/{sha256}.json", f"manifests/{path.name}.json"
         record = f'{{"sha256": "{sha256}"}}'.encode().ljust(1200)
@@ -46,15 +53,18 @@ class BareLibrary:
             shown = self._add(files, path, rendered)
             files.add(source, record)
             files.add(manifest, record)
+            yield ()
             files.show(shown)
             with path.open("rb") as original:
                 os.fsync(original)
             files.sync()
-            files.place([*shown, source])
-            files.place([manifest])
+            files.name([source])
+            yield folders_of([*shown, source])
+            files.name([manifest])
+            yield folders_of([manifest])
         with self._tree.directory("originals", make=True) as originals:
             os.rename(path, path.name, dst_dir_fd=originals)
-            os.fsync(originals)
+        yield ["originals"]
 
     def show(self, path: Path) -> tuple[float, float]:
         """Only make the thumbnails; seconds until they are made, and until they stand under their names, synced before."""
@@ -64,7 +74,8 @@ class BareLibrary:
         with WholeFiles(self._tree) as files:
             shown = self._add(files, path, rendered)
             files.show(shown)
-            files.place(shown)
+            for folder in folders_of(shown):
+                self._tree.sync(folder)
         return made - began, time.perf_counter() - began
 
     def _add(self, files: WholeFiles, path: Path, rendered: Rendered) -> list[str]:
@@ -74,11 +85,11 @@ class BareLibrary:
         return list(contents)
 
 
-def run(root: Path, photos: Sequence[Path], processes: int) -> float:
-    """Seconds for all photos in that many processes, each taking the next one as it gets free; starting is not counted."""
+def run(root: Path, photos: Sequence[Path], processes: int, together: int = 1) -> float:
+    """Seconds for all photos in that many processes, each taking so many as it gets free; starting is not counted."""
     context = multiprocessing.get_context("fork")
     taken, ready = context.Value("i", 0), context.Barrier(processes + 1)
-    crew = [context.Process(target=_work, args=(root, photos, taken, ready)) for _ in range(processes)]
+    crew = [context.Process(target=_work, args=(root, photos, together, taken, ready)) for _ in range(processes)]
     for one in crew:
         one.start()
     ready.wait(60)
@@ -92,14 +103,18 @@ def run(root: Path, photos: Sequence[Path], processes: int) -> float:
 
 
 def _work(
-    root: Path, photos: Sequence[Path], taken: "Synchronized[int]", ready: "multiprocessing.synchronize.Barrier"
+    root: Path,
+    photos: Sequence[Path],
+    together: int,
+    taken: "Synchronized[int]",
+    ready: "multiprocessing.synchronize.Barrier",
 ) -> None:
     library = BareLibrary(root, recipe())
     ready.wait(60)
     while True:
         with taken.get_lock():
             number = taken.value
-            taken.value += 1
+            taken.value += together
         if number >= len(photos):
             return
-        library.ingest(photos[number])
+        library.ingest(photos[number : number + together])

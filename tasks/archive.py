@@ -118,7 +118,7 @@ class Archive:
 
         `recorded` is what the manifest says. Announced first, moved second: a crash in between leaves the file in the
         inbox, where the next try finds it, while the other order would leave a manifest that does not know its
-        original, and nobody to try again.
+        original, and nobody to try again. Its folder is still to be synced.
         """
         with self._tree.directory(_folder_of(slot), make=True) as dir_fd:
             there = self._archived(slot, source, dir_fd, recorded)
@@ -206,7 +206,6 @@ def _put(source: Source, dir_fd: int, name: str, copy: str | None, rights: Right
         if not source.move_into(dir_fd, name):
             return False
         set_rights(source.fd, rights.file_mode, rights.gid)
-        os.fsync(dir_fd)
         return True
     place(dir_fd, copy, dir_fd, name)
     os.fsync(dir_fd)

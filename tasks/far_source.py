@@ -146,6 +146,8 @@ class FarInbox:
 class FarSource(Source):
     """One regular file of a far inbox; see `Source`, which says what each method promises."""
 
+    is_alone = True
+
     def __init__(self, far: FarInbox, path: str) -> None:
         self.path = path
         self.name = path.rpartition("/")[2]

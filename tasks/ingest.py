@@ -1,11 +1,15 @@
 """One arrival becomes thumbnails: the steps of the worker in their order, and what becomes of each kind of failure.
 
-Wires the edges (inbox, library, quarantine, leases) and decides nothing about pixels or paths itself. What a reader
-would get wrong: no exception leaves `ingest`, MemoryError included, because one that reaches Celery may end the whole
-worker; and nothing counts as done before the manifest stands under its name.
+Wires the edges (inbox, library, quarantine, leases) and decides nothing about pixels or paths itself. Several arrivals may
+go these steps together: each is decoded by itself, and then they wait for the disk at once. What a reader would get
+wrong: no exception leaves `ingest`, MemoryError included, because one that reaches Celery may end the whole worker; and
+nothing counts as done before the manifest stands under its name.
 """
 
+import math
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +31,7 @@ from tasks.errors import (
 )
 from tasks.far_source import Reach
 from tasks.header import read_header
-from tasks.leases import Leases, Record
+from tasks.leases import End, Leases, Record
 from tasks.library import Library
 from tasks.manifest import Manifest
 from tasks.messages import Arrival, UnknownVersionError, from_message
@@ -36,6 +40,7 @@ from tasks.quarantine import Quarantine
 from tasks.recipe import recipe_from
 from tasks.records import utc
 from tasks.source import Source, is_same_mtime
+from tasks.together import Steps, Together
 from tasks.waits import wait_seconds
 
 log = get_logger(__name__)
@@ -44,6 +49,8 @@ log = get_logger(__name__)
 MAX_VANISHED = 10
 # How often an arrival that never looks as announced is looked at again before the worker takes what stands there.
 MAX_SUPERSEDED = 2
+# Nothing waits longer than this for others to be decoded, beyond the one at hand.
+TOGETHER_SECONDS = 0.5
 # With these a file is set aside for what happened before, without being decoded again.
 _WITHOUT_ANOTHER_ATTEMPT = {Reason.CRASHED_WORKER, Reason.TIMED_OUT, Reason.INTERNAL_ERROR}
 
@@ -71,6 +78,38 @@ class Work:
         return round((time.monotonic() - self.began_at) * 1000)
 
 
+class _Group:
+    """Work that goes together: its steps, how it ended, and the last of it that was decoded and waits for the disk."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._opened = ExitStack()
+        self._is_open = False
+        self.steps = Together(library.sync)
+        self.ends: list[tuple[Work, End]] = []
+        self.outcomes: list[Outcome] = []
+        self.last: Work | None = None
+        self.began_at = time.monotonic()
+
+    def share(self) -> None:
+        """From now on its steps share what they open in the library."""
+        if not self._is_open:
+            self._opened.enter_context(self._library.at_work())
+        self._is_open = True
+
+    def finish(self) -> None:
+        """Do all that waits."""
+        self.steps.finish()
+        self.close()
+        self.last, self.began_at = None, time.monotonic()
+
+    def close(self) -> None:
+        """Let go of what still waits, and of what was opened."""
+        self.steps.close()
+        self._opened.close()
+        self._is_open = False
+
+
 class Ingest:
     """The worker's steps with what they need; made once in each worker child."""
 
@@ -82,11 +121,33 @@ class Ingest:
         self._recipe = recipe_from(settings.thumbnails)
         self._fingerprint = self._recipe.fingerprint
         self._reach = Reach(settings.library.path, settings.limits.silence_seconds, settings.limits.max_bytes)
+        self._group: _Group | None = None
+
+    @contextmanager
+    def together(self) -> Iterator["_Group"]:
+        """What is ingested inside goes together, and has ended when this ends."""
+        group = self._group = _Group(self._library)
+        try:
+            yield group
+            self._finish_group(group)
+        finally:
+            group.close()
+            self._group = None
 
     def ingest(self, message: dict[str, Any]) -> Outcome:
-        """Do one message; the outcome is what the result store keeps: JSON primitives with at least "outcome"."""
+        """Do one message; the outcome is what the result store keeps: JSON primitives with at least "outcome".
+
+        Inside `together` that is "begun" when the rest is still to be done.
+        """
+        if self._group is not None:
+            return self._join(self._group, message)
+        with self.together() as group:
+            outcome = self._join(group, message)
+        return next(iter(group.outcomes), outcome)
+
+    def _join(self, group: _Group, message: dict[str, Any]) -> Outcome:
         try:
-            work = self._begin(message)
+            work = self._begin(message, group.last)
         except UnknownVersionError as error:  # a rolling upgrade: its lease ends, and the watcher publishes it again
             log.warning("message.unknown_version", error=error)
             return {"outcome": "unknown_version"}
@@ -96,35 +157,45 @@ class Ingest:
         except RedisError as error:  # nobody decodes without a lease
             log.warning("leases.unreachable", error=error)
             return {"outcome": "leases_unreachable"}
-        return {"outcome": "held"} if work is None else self._work(work)
+        if work is None:
+            return {"outcome": "held"}
+        group.last = work
+        group.steps.begin(self._work(group, work))
+        if time.monotonic() - group.began_at > TOGETHER_SECONDS:
+            self._finish_group(group)
+        return {"outcome": "begun"}
 
-    def _work(self, work: Work) -> Outcome:
+    def _work(self, group: _Group, work: Work) -> Steps[None]:
         try:
-            return self._finish(work, self._steps(work))
+            outcome = yield from self._steps(group, work)
+            self._finish(group, work, outcome)
         except IngestError as why:
-            return self._end_badly(work, why)
+            self._end_badly(group, work, why)
         except Exception as error:
             foreseeable = _of_ours(error)
             if foreseeable is not None:
-                return self._put_off(work, foreseeable)
+                self._put_off(group, work, foreseeable)
+                return
             log.exception("image.failed", **_named(work))
-            return self._put_off(work, _unforeseen(error), failed="internal")
+            self._put_off(group, work, _unforeseen(error), failed="internal")
 
     # -- the steps
 
-    def _begin(self, message: dict[str, Any]) -> Work | None:
+    def _begin(self, message: dict[str, Any], last: Work | None) -> Work | None:
         arrival, token = from_message(message)
         inbox = self._settings.inbox_named(arrival.inbox)
-        record = self._leases.begin(arrival, token)
+        record = self._leases.begin(arrival, token, (last.arrival, last.token) if last else None)
         return None if record is None else Work(arrival, token, record, inbox, time.monotonic())
 
-    def _steps(self, work: Work) -> Outcome:
+    def _steps(self, group: _Group, work: Work) -> Steps[Outcome]:
         self._refuse_what_kills(work)
         self._library.check_room()
         with self._reach.open(work.inbox.path, work.arrival.path) as source:
             self._refuse_another(work, source)
-            known = self._known(work, source)
-            return known or self._make(work, source)
+            if source.is_alone:
+                group.began_at = -math.inf
+            known = yield from self._known(work, source)
+            return known or (yield from self._make(group, work, source))
 
     def _refuse_what_kills(self, work: Work) -> None:
         """Give up on a file that ended too many attempts, without showing it to a decoder again."""
@@ -159,7 +230,7 @@ class Ingest:
         if not is_same and work.record.superseded < MAX_SUPERSEDED:
             raise SupersededError(f"{work.arrival.path} changed after it was announced")
 
-    def _known(self, work: Work, source: Source) -> Outcome | None:
+    def _known(self, work: Work, source: Source) -> Steps[Outcome | None]:
         """What is done already: a kept file that was finished before, or the very bytes that this source brought once."""
         if work.stays:
             manifest = self._library.known_manifest(work.arrival)
@@ -171,10 +242,10 @@ class Ingest:
         for slot, manifest in self._library.manifests_of(work.arrival.inbox, work.arrival.path).items():
             sha256 = source.sha256()  # read only for a source that brought something before, and then once
             if manifest.sha256 == sha256 and self._library.is_complete(manifest, self._fingerprint):
-                return self._duplicate(work, source, slot, sha256)
+                return (yield from self._duplicate(work, source, slot, sha256))
         return None
 
-    def _make(self, work: Work, source: Source) -> Outcome:
+    def _make(self, group: _Group, work: Work, source: Source) -> Steps[Outcome]:
         limits = self._settings.limits
         if work.inbox.after == "archive":
             source.start_sync()
@@ -185,10 +256,10 @@ class Ingest:
         if not source.is_unchanged():
             raise SupersededError(f"{work.arrival.path} changed while it was read")
         self._refuse_damage(rendered.damage)
-        with self._library.at_work():
-            return self._publish(work, source, sha256, rendered)
+        group.share()
+        return (yield from self._publish(work, source, sha256, rendered))
 
-    def _publish(self, work: Work, source: Source, sha256: str, rendered: Rendered) -> Outcome:
+    def _publish(self, work: Work, source: Source, sha256: str, rendered: Rendered) -> Steps[Outcome]:
         category = choose_category(self._settings.category, rendered.facts, work.arrival)
         slot = self._library.slot_for(work.arrival, category, sha256)
         standing = self._library.manifest(slot)
@@ -197,7 +268,7 @@ class Ingest:
             and standing.sha256 == sha256
             and self._library.is_complete(standing, self._fingerprint)
         ):
-            return self._duplicate(work, source, slot, sha256)
+            return (yield from self._duplicate(work, source, slot, sha256))
         manifest = Manifest(
             sha256=sha256,
             source=work.arrival,
@@ -207,55 +278,67 @@ class Ingest:
             duration_ms=work.duration_ms,
         )
         archived = source if work.inbox.after == "archive" else None
-        whole = self._library.publish(slot, manifest, rendered.renditions, archived)
+        whole = yield from self._library.publish(slot, manifest, rendered.renditions, archived)
         found = {"damage": rendered.damage} if rendered.damage else {}
-        return {"outcome": "done", "slot": slot, "original": self._take_away(work, source, slot, whole), **found}
+        original = yield from self._take_away(work, source, slot, whole)
+        return {"outcome": "done", "slot": slot, "original": original, **found}
 
     def _refuse_damage(self, damage: str) -> None:
         if damage and self._settings.limits.damaged == "quarantine":
             hint = 'upload a good copy, or set limits.damaged = "accept" and run `thumbdrop quarantine retry`'
             raise InputError(Reason.CORRUPT, f"this jpeg is damaged ({damage}); a part of the picture is wrong", hint)
 
-    def _duplicate(self, work: Work, source: Source, slot: str, sha256: str) -> Outcome:
+    def _duplicate(self, work: Work, source: Source, slot: str, sha256: str) -> Steps[Outcome]:
         if not source.is_unchanged():
             raise SupersededError(f"{work.arrival.path} changed while it was read")
         self._library.adopt(slot, work.arrival, sha256)
-        return {"outcome": "duplicate", "slot": slot, "original": self._take_away(work, source, slot)}
+        return {"outcome": "duplicate", "slot": slot, "original": (yield from self._take_away(work, source, slot))}
 
-    def _take_away(self, work: Work, source: Source, slot: str, manifest: Manifest | None = None) -> str | None:
+    def _take_away(self, work: Work, source: Source, slot: str, manifest: Manifest | None = None) -> Steps[str | None]:
         """The original last, when everything else is durable; None when it stays, or is no longer the file that was read.
 
         `manifest` is what stands for the slot, if that is known.
         """
         if work.inbox.after == "archive":
-            return self._library.archive(slot, source, manifest)
+            return (yield from self._library.archive(slot, source, manifest))
         if work.inbox.after == "delete":
             source.remove()
         return None
 
     # -- the ends
 
-    def _finish(self, work: Work, outcome: Outcome) -> Outcome:
+    def _finish(self, group: _Group, work: Work, outcome: Outcome) -> None:
         outcome["duration_ms"] = work.duration_ms
-        try:
-            counted = [outcome["outcome"], *(["damaged"] if "damage" in outcome else [])]
-            self._leases.finish(work.arrival, work.token, *counted, keep=work.stays, outcome=outcome)
-        except RedisError as error:  # the work is done; the lease ends by itself and the next look finds it so
-            log.warning("leases.unreachable", error=error)
-        level = log.warning if outcome["outcome"] == "quarantined" else log.info
-        level(f"image.{outcome['outcome']}", **_named(work), **_without(outcome, "outcome"))
-        return outcome
+        counted = [outcome["outcome"], *(["damaged"] if "damage" in outcome else [])]
+        group.ends.append((work, End(work.arrival, work.token, counted, work.stays, outcome)))
+        group.outcomes.append(outcome)
 
-    def _end_badly(self, work: Work, why: IngestError) -> Outcome:
+    def _finish_group(self, group: _Group) -> None:
+        group.finish()
+        ends, group.ends = group.ends, []
+        if not ends:
+            return
+        try:
+            self._leases.finish([end for _, end in ends])
+        except RedisError as error:  # the work is done; the leases end by themselves and the next looks find it so
+            log.warning("leases.unreachable", error=error)
+        for work, end in ends:
+            outcome = end.outcome or {}
+            level = log.warning if outcome["outcome"] == "quarantined" else log.info
+            level(f"image.{outcome['outcome']}", **_named(work), **_without(outcome, "outcome"))
+
+    def _end_badly(self, group: _Group, work: Work, why: IngestError) -> None:
         if isinstance(why, TruncatedError) and self._grace_left(work) <= 0:
             why = InputError(why.reason, why.message, why.hint)
         if not isinstance(why, InputError):
-            return self._put_off(work, why)
+            self._put_off(group, work, why)
+            return
         try:
             self._set_aside(work, why)
         except IngestError as trouble:
-            return self._put_off(work, trouble)
-        return self._finish(work, {"outcome": "quarantined", "reason": str(why.reason), "message": why.message})
+            self._put_off(group, work, trouble)
+            return
+        self._finish(group, work, {"outcome": "quarantined", "reason": str(why.reason), "message": why.message})
 
     def _grace_left(self, work: Work) -> float:
         """How many seconds longer a cut-off file waits for its client; the whole grace while Redis does not say."""
@@ -283,7 +366,7 @@ class Ingest:
         if entry is None:
             raise SupersededError(f"{work.arrival.path} changed before it could be set aside")
 
-    def _put_off(self, work: Work, why: IngestError, *, failed: str = "") -> Outcome:
+    def _put_off(self, group: _Group, work: Work, why: IngestError, *, failed: str = "") -> None:
         if isinstance(why, SupersededError):
             failed = "superseded"
         tries = work.record.tries if work.record.reason == why.reason else 0
@@ -296,7 +379,7 @@ class Ingest:
         except RedisError as error:
             log.warning("leases.unreachable", error=error)
         log.info("image.put_off", **_named(work), reason=str(why.reason), wait_seconds=wait, message=why.message)
-        return outcome
+        group.outcomes.append(outcome)
 
 
 def _named(work: Work) -> dict[str, Any]:

@@ -37,9 +37,25 @@ redis.call('SREM', flight, ARGV[1])
 return 1
 """
 
-BEGIN = """
+# takes back the attempt that an arrival's work counts as, once
+_EXCUSE = """
+local function excuse(lease, record, token)
+  if redis.call('GET', lease) ~= 'working:' .. token then return false end
+  if redis.call('HGET', record, 'excused') ~= token then
+    if redis.call('HINCRBY', record, 'vanished', -1) < 0 then redis.call('HSET', record, 'vanished', 0) end
+    redis.call('HSET', record, 'excused', token)
+  end
+  return true
+end
+"""
+
+# begins an attempt; KEYS[4] and [5] and ARGV[5] are lease, record and token of one that only waits for the disk now
+BEGIN = (
+    _EXCUSE
+    + """
 local lease, record, flight = unpack(KEYS)
 local id, token, ttl, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if KEYS[4] then excuse(KEYS[4], KEYS[5], ARGV[5]) end
 local held = redis.call('GET', lease)
 if held and held ~= 'published:' .. token then return false end
 redis.call('SET', lease, 'working:' .. token, 'PX', ttl)
@@ -50,6 +66,7 @@ redis.call('HDEL', record, 'excused')
 redis.call('EXPIRE', record, life)
 return before
 """
+)
 
 # forgets what was remembered of an earlier state of the same file: nobody will ever see that arrival again
 _FORGET_EARLIER = """
@@ -72,23 +89,25 @@ local function store(key, text, seconds, earlier_stays)
 end
 """
 
-# ends a piece of work that finished the arrival for good
+# ends pieces of work that finished their arrivals for good: eight KEYS and seven ARGV for each
 FINISH = (
     _FORGET_EARLIER
     + _STORE
     + """
-local lease, record, flight, due, kept, counts, waits, result = unpack(KEYS)
-local id, token, keep, path = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-redis.call('DEL', record) -- first, because a Redis without memory lets a script do the rest that has begun to free some
-store(result, ARGV[5], ARGV[6])
-redis.call('ZREM', due, id)
-forget_earlier(waits, due, path, id)
-redis.call('HDEL', waits, path)
-for i = 7, #ARGV do redis.call('HINCRBY', counts, ARGV[i], 1) end
-if keep == '1' then redis.call('SADD', kept, id) end
-if redis.call('GET', lease) == 'working:' .. token then
-  redis.call('DEL', lease)
-  redis.call('SREM', flight, id)
+for n = 0, #KEYS / 8 - 1 do
+  local lease, record, flight, due, kept, counts, waits, result = unpack(KEYS, 8 * n + 1, 8 * n + 8)
+  local id, token, keep, path, text, seconds, counted = unpack(ARGV, 7 * n + 1, 7 * n + 7)
+  redis.call('DEL', record) -- first, because a Redis without memory lets a script do the rest that has begun to free some
+  store(result, text, seconds)
+  redis.call('ZREM', due, id)
+  forget_earlier(waits, due, path, id)
+  redis.call('HDEL', waits, path)
+  for outcome in string.gmatch(counted, '%S+') do redis.call('HINCRBY', counts, outcome, 1) end
+  if keep == '1' then redis.call('SADD', kept, id) end
+  if redis.call('GET', lease) == 'working:' .. token then
+    redis.call('DEL', lease)
+    redis.call('SREM', flight, id)
+  end
 end
 return 1
 """
@@ -121,21 +140,21 @@ return 1
 """
 )
 
-# takes back the attempt of a worker that is told to stop, once; `ends` is '1' when the work has ended with that
-EXCUSE = """
+# takes back an attempt; `ends` is '1' when the work has ended with that, and `only` when it must have been taken back before
+EXCUSE = (
+    _EXCUSE
+    + """
 local lease, record, flight = unpack(KEYS)
-local id, token, ends = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('GET', lease) ~= 'working:' .. token then return 0 end
-if redis.call('HGET', record, 'excused') ~= token then
-  if redis.call('HINCRBY', record, 'vanished', -1) < 0 then redis.call('HSET', record, 'vanished', 0) end
-  redis.call('HSET', record, 'excused', token)
-end
+local id, token, ends, only = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if only == '1' and redis.call('HGET', record, 'excused') ~= token then return 0 end
+if not excuse(lease, record, token) then return 0 end
 if ends == '1' then
   redis.call('DEL', lease)
   redis.call('SREM', flight, id)
 end
 return 1
 """
+)
 
 # renews or takes a watcher's hold on an inbox: 2 = taken anew, 1 = renewed, 0 = another holds it
 HOLD = """

@@ -100,6 +100,20 @@ def _record(fields: dict[str, str], not_before_ms: float | None = None) -> Recor
     )
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """Work that finished an arrival for good: its lease's token, the outcome and what else is to be counted of it.
+
+    `keep` remembers the file as done; `outcome`, if there is one, goes to the result store.
+    """
+
+    arrival: Arrival
+    token: str
+    counted: Sequence[str]
+    keep: bool = False
+    outcome: dict[str, Any] | None = None
+
+
 class Leases:
     """The one place that knows the keys. Every method raises redis.RedisError when the store is away."""
 
@@ -204,34 +218,33 @@ class Leases:
 
     # -- the worker's side
 
-    def begin(self, arrival: Arrival, token: str) -> Record | None:
+    def begin(self, arrival: Arrival, token: str, excused: tuple[Arrival, str] | None = None) -> Record | None:
         """Turn the published lease into a working one and count the attempt, durably, before anything is decoded.
 
-        None: another holds the arrival, so this message is to be dropped.
+        `excused` is what this worker had begun before (with its token) and has decoded: from now on it is not to blame for the
+        worker's end. None: another holds the arrival, so this message is to be dropped.
         """
         keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight")]
-        before = self._begin(keys=keys, args=[arrival.id, token, self._working_ms, RECORD_SECONDS])
+        args: list[str | int] = [arrival.id, token, self._working_ms, RECORD_SECONDS]
+        if excused is not None:
+            keys += [_lease(excused[0].id), _record_key(excused[0].id)]
+            args.append(excused[1])
+        before = self._begin(keys=keys, args=args)
         if before is None:
             return None
         return _record(dict(zip(before[::2], before[1::2], strict=True)))
 
-    def finish(
-        self, arrival: Arrival, token: str, *counted: str, keep: bool, outcome: dict[str, Any] | None = None
-    ) -> None:
-        """End the work for good: counters, retry record and lease go; `keep` remembers the file as done.
-
-        `counted` is the outcome, and what else is to be counted of it; `outcome` goes to the result store.
-        """
-        keys = [
-            _lease(arrival.id),
-            _record_key(arrival.id),
-            *_keys(arrival.inbox, "flight", "due", "kept"),
-            "thumbdrop:counts",
-            *_keys(arrival.inbox, "waits"),
-            result_key(arrival.id),
-        ]
-        args: list[str | int | bytes] = [arrival.id, token, int(keep), _field(arrival)]
-        self._finish(keys=keys, args=[*args, *self._result(arrival, outcome), *counted])
+    def finish(self, ends: Sequence[End]) -> None:
+        """End pieces of work for good, in one round trip: their counters, retry records and leases go."""
+        keys: list[str] = []
+        args: list[str | int | bytes] = []
+        for end in ends:
+            arrival = end.arrival
+            keys += [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight", "due", "kept")]
+            keys += ["thumbdrop:counts", *_keys(arrival.inbox, "waits"), result_key(arrival.id)]
+            args += [arrival.id, end.token, int(end.keep), _field(arrival), *self._result(arrival, end.outcome)]
+            args.append(" ".join(end.counted))
+        self._finish(keys=keys, args=args)
 
     def _result(self, arrival: Arrival, outcome: dict[str, Any] | None) -> tuple[str, int]:
         return "" if outcome is None else result_text(arrival.id, outcome), self._result_seconds
@@ -264,13 +277,16 @@ class Leases:
         """Take the attempt back while the work still goes on: whatever ends its worker now, the file is not to blame."""
         return self._take_back(arrival, token, ends=False)
 
-    def give_back(self, arrival: Arrival, token: str) -> bool:
-        """Take the attempt back and end the work at once, so that another worker need not wait for the lease's end."""
-        return self._take_back(arrival, token, ends=True)
+    def give_back(self, arrival: Arrival, token: str, *, only_excused: bool = False) -> bool:
+        """Take the attempt back and end the work at once, so that another worker need not wait for the lease's end.
 
-    def _take_back(self, arrival: Arrival, token: str, *, ends: bool) -> bool:
+        With `only_excused` not if it is to blame; False then.
+        """
+        return self._take_back(arrival, token, ends=True, only_excused=only_excused)
+
+    def _take_back(self, arrival: Arrival, token: str, *, ends: bool, only_excused: bool = False) -> bool:
         keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight")]
-        return bool(self._excuse(keys=keys, args=[arrival.id, token, int(ends)]))
+        return bool(self._excuse(keys=keys, args=[arrival.id, token, int(ends), int(only_excused)]))
 
     def pause(self, why: IngestError) -> None:
         """Raise the library's pause flag: nothing is published until it expires."""

@@ -2,7 +2,7 @@
 
 Nothing is visible before it is whole, and nothing is done before its manifest stands (invariants 3 to 5). Every
 failure comes out as one of `errors.py`, and none as GoneError, which is about the inbox. Knows no pixels: it is
-given finished bytes.
+given finished bytes. What waits for the disk is done in steps (tasks/together.py): whoever drives them syncs the folders.
 """
 
 from collections.abc import Iterable
@@ -15,12 +15,13 @@ from tasks import bysource
 from tasks.archive import Archive
 from tasks.errors import TransientError
 from tasks.library_names import split_path, stem_of
-from tasks.library_tree import Tree, split_last
+from tasks.library_tree import Tree, folders_of, split_last
 from tasks.manifest import Manifest, Thumbnail, to_bytes
 from tasks.messages import Arrival
 from tasks.recipe import WantedSize
 from tasks.slots import Slots, manifest_path
 from tasks.source import Source
+from tasks.together import Steps
 from tasks.whole_files import WholeFiles
 
 THUMBNAILS = "thumbnails"
@@ -60,8 +61,12 @@ class Library:
         self._tree.check_room()
 
     def at_work(self) -> AbstractContextManager[None]:
-        """The time in which one image is brought in; its steps share what they open."""
+        """The time in which images are brought in; their steps share what they open."""
         return self._tree.holding()
+
+    def sync(self, folder: str) -> None:
+        """Make the names in a folder of the library durable; raises OSError."""
+        self._tree.sync(folder)
 
     # -- which slot
 
@@ -107,8 +112,8 @@ class Library:
 
     def publish(
         self, slot: str, manifest: Manifest, renditions: Iterable[Rendition], source: Source | None = None
-    ) -> Manifest:
-        """Put thumbnails and then the manifest in place, durably; the manifest as it stands there.
+    ) -> Steps[Manifest]:
+        """Put thumbnails and then the manifest in place, durably, in steps; the manifest as it stands there.
 
         The slot has to be reserved for `manifest.sha256`. Its category, thumbnails and original are filled in here:
         an original that the same content has in the archive already stays its original, else it is announced where
@@ -125,7 +130,7 @@ class Library:
             whole = replace(manifest, category=split_last(slot)[0], original=original, thumbnails=tuple(outputs))
             if replaced is not None and source is not None:
                 source.sync()  # trouble with the inbox must not leave its thumbnails under the other image's manifest
-            self._put_in_place(slot, whole, outputs, source)
+            yield from self._put_in_place(slot, whole, outputs, source)
             self._slots.drop(slot)
             if replaced is not None:
                 self._remove_replaced(replaced, whole)
@@ -136,7 +141,9 @@ class Library:
         with self._tree.trouble("note the source of", slot):
             bysource.remember(self._tree, arrival, sha256, slot)
 
-    def _put_in_place(self, slot: str, whole: Manifest, outputs: dict[Thumbnail, bytes], source: Source | None) -> None:
+    def _put_in_place(
+        self, slot: str, whole: Manifest, outputs: dict[Thumbnail, bytes], source: Source | None
+    ) -> Steps[None]:
         commit = manifest_path(slot)
         memory = bysource.memory_path(whole.source.inbox, whole.source.path)
         remembered = bysource.with_slot(self._tree, whole.source, whole.sha256, slot)
@@ -147,12 +154,16 @@ class Library:
             if remembered is not None:
                 files.add(memory, remembered)
             files.add(commit, to_bytes(whole), into=self._slots.open_own(slot))
+            yield ()
             files.show(shown)
             if source is not None:
                 source.sync()  # from the commit on the manifest speaks for it
             files.sync()
-            files.place([*shown, *([memory] if remembered is not None else [])])
-            files.place([commit])
+            files.name([memory])
+            # Also where a file stood there before: whoever put it there may have died before he synced.
+            yield folders_of([*shown, *([memory] if remembered is not None else [])])
+            files.name([commit])
+            yield folders_of([commit])
 
     def _remove_replaced(self, before: Manifest, after: Manifest) -> None:
         # They show another image, and no manifest names them any more.
@@ -163,8 +174,8 @@ class Library:
 
     # -- originals
 
-    def archive(self, slot: str, source: Source, manifest: Manifest | None = None) -> str | None:
-        """Move the original out of the inbox to `originals/`, last of all; its path relative to the library.
+    def archive(self, slot: str, source: Source, manifest: Manifest | None = None) -> Steps[str | None]:
+        """Move the original out of the inbox to `originals/`, last of all, in steps; its path relative to the library.
 
         The manifest's `original` is kept right on the way; `manifest` is what stands there now, if that is known. None
         when the file was changed, replaced or gone before it could be archived; it is not touched then. With the same
@@ -179,7 +190,10 @@ class Library:
                 announced = path
 
         with self._tree.trouble("archive the original of", slot):
-            return self._archive.keep(slot, source, announced, announce)
+            original = self._archive.keep(slot, source, announced, announce)
+            if original is not None:
+                yield folders_of([original])
+        return original
 
     def set_original(self, slot: str, original: str | None) -> None:
         """Write down where the original stands, if the manifest does not say so already."""

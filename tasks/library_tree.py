@@ -8,7 +8,7 @@ import errno
 import grp
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -91,6 +91,11 @@ class Tree:
         with self.directory(folder, make=True) as dir_fd:
             write_whole(dir_fd, name, content, self.rights)
 
+    def sync(self, folder: str) -> None:
+        """Make the names in a folder durable, and whatever was renamed or removed there."""
+        with self.directory(folder, make=True) as dir_fd:
+            os.fsync(dir_fd)
+
     def unlink(self, path: str) -> None:
         """Remove a file if it can be removed."""
         folder, name = split_last(path)
@@ -145,6 +150,11 @@ class Tree:
 
 
 _GIVE_RIGHTS = "give the thumbdrop user the right to write the library and everything below it"
+
+
+def folders_of(paths: Iterable[str]) -> list[str]:
+    """The folders of relative paths, each once."""
+    return list(dict.fromkeys(split_last(path)[0] for path in paths))
 
 
 def split_last(path: str) -> tuple[str, str]:

@@ -32,6 +32,8 @@ class Source:
     `stat` is as at opening; `path` is relative to the inbox. Made by `open_source`; a context manager.
     """
 
+    is_alone = False  # whether no other one of its inbox may be open beside it
+
     def __init__(self, path: str, dir_fd: int, fd: int) -> None:
         self.path = path
         self.name = path.rpartition("/")[2]

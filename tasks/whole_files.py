@@ -1,8 +1,9 @@
-"""Several whole files put in place together: all written, then synced, then renamed, and each directory synced once.
+"""Several whole files put in place together: all written, then synced, then renamed.
 
 One after the other each sync would wait for a commit of the file system's journal of its own; like this most of them
 find their file in a commit that has just ended. What a reader would get wrong: that all are written before any is
-synced weakens nothing, because none is renamed before it is synced (invariant 3).
+synced weakens nothing, because none is renamed before it is synced (invariant 3). The names are durable only when
+whoever gives them has their folders synced.
 """
 
 import os
@@ -76,7 +77,7 @@ class WholeFiles:
         start_storing(fd)
 
     def add_unless_there(self, path: str, content: bytes) -> None:
-        """The same for a file that may stand there already: then it stays as it is, and only its directory is synced."""
+        """The same for a file that may stand there already: then it stays as it is."""
         folder, name = split_last(path)
         if not _has_content(self._directory(folder), name, content):
             self.add(path, content)
@@ -88,28 +89,20 @@ class WholeFiles:
 
     def show(self, paths: Iterable[str]) -> None:
         """Give those of the paths that were added their names, once their content is durable; the names are not yet."""
-        wanted = [path for path in paths if path in self._prepared]
-        for path in wanted:
-            os.fsync(self._prepared[path].fd)
-        self._name_those(wanted)
-
-    def place(self, paths: Iterable[str]) -> None:
-        """Give those of the paths that were added their names, replacing older files; durable on return.
-
-        Only after `sync`. Their directories are synced even if a file stood there before: whoever put it there may
-        have died before he did.
-        """
         wanted = list(paths)
-        self._name_those(path for path in wanted if path in self._prepared)
-        for folder in dict.fromkeys(split_last(path)[0] for path in wanted):
-            os.fsync(self._directory(folder))
+        for path in wanted:
+            if path in self._prepared:
+                os.fsync(self._prepared[path].fd)
+        self.name(wanted)
 
-    def _name_those(self, paths: Iterable[str]) -> None:
+    def name(self, paths: Iterable[str]) -> None:
+        """Give those of the paths that were added their names, replacing older files. Only after `sync`."""
         for path in paths:
-            self._name(self._prepared[path])
-            del self._prepared[path]  # only now: what got no name is removed at the end
+            if path in self._prepared:
+                self._give_name(self._prepared[path])
+                del self._prepared[path]  # only now: what got no name is removed at the end
 
-    def _name(self, one: _Prepared) -> None:
+    def _give_name(self, one: _Prepared) -> None:
         if one.temporary is not None:
             os.rename(one.temporary, one.name, src_dir_fd=one.dir_fd, dst_dir_fd=one.dir_fd)
             return

@@ -17,6 +17,7 @@ from tasks.manifest import Manifest
 from tasks.messages import Arrival
 from tasks.recipe import WantedSize
 from tasks.source import Source, open_source
+from tasks.together import Steps, Together, Value
 
 INBOX = "inbox"
 RECIPE = "0123456789abcdef"
@@ -56,6 +57,19 @@ def manifest_of(arrival: Arrival, sha256: str, recipe: str = RECIPE) -> Manifest
     return Manifest(sha256, arrival, FACTS, recipe, "2024-05-06T07:08:10Z", 42)
 
 
+def carried_out(library: Library, steps: Steps[Value]) -> Value:
+    """Do something with the library in all its steps; what it returns."""
+    found: list[Value] = []
+
+    def all_of_it() -> Steps[None]:
+        found.append((yield from steps))
+
+    together = Together(library.sync)
+    together.begin(all_of_it())
+    together.finish()
+    return found[0]
+
+
 def publish(library: Library, inbox: Path, source: Source, category: str = "beach") -> str:
     """The worker's steps up to the commit, with the original announced; the slot."""
     arrival, sha256 = arrival_of(inbox, source.path), source.sha256()
@@ -65,7 +79,7 @@ def publish(library: Library, inbox: Path, source: Source, category: str = "beac
         library.adopt(slot, arrival, sha256)
     else:
         manifest, renditions = manifest_of(arrival, sha256), renditions_of(source.file.read())
-        library.publish(slot, manifest, renditions, source)
+        carried_out(library, library.publish(slot, manifest, renditions, source))
     return slot
 
 
@@ -73,7 +87,7 @@ def ingest(library: Library, inbox: Path, path: str, category: str = "beach") ->
     """All the worker's steps; (slot, where the original stands now)."""
     with open_source(inbox, path) as source:
         slot = publish(library, inbox, source, category)
-        return slot, library.archive(slot, source)
+        return slot, carried_out(library, library.archive(slot, source))
 
 
 def tree_of(root: Path, *, hidden: bool = False) -> dict[str, bytes]:

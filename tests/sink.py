@@ -16,7 +16,7 @@ from typing import Any, Self, cast
 from redis import Redis
 
 from servers import RedisServer
-from tasks.leases import Leases
+from tasks.leases import End, Leases
 from tasks.messages import from_message
 
 _QUEUE = "thumbdrop"
@@ -71,4 +71,4 @@ class Sink:
             (self._roots[arrival.inbox] / arrival.path).unlink(
                 missing_ok=True
             )  # else it was published twice; `doubled` tells
-        self._leases.finish(arrival, token, "done", keep=self._keep)
+        self._leases.finish([End(arrival, token, ["done"], keep=self._keep)])

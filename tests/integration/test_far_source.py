@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from ingesting import arrival_of, library_settings, publish
+from ingesting import arrival_of, carried_out, library_settings, publish
 from tasks.errors import GoneError, InputError, Reason, TransientError
 from tasks.far_source import FarInbox, FarSource, Reach
 from tasks.library import Library
@@ -119,7 +119,7 @@ def test_an_original_stays_known_when_the_answer_to_its_removal_is_lost(
     with Unanswered(far, NAME) as source:
         slot = publish(library, inbox, source)
         with pytest.raises(TransientError):
-            library.archive(slot, source)
+            carried_out(library, library.archive(slot, source))
     manifest = library.manifest(slot)
     assert manifest is not None
     assert manifest.original is not None

@@ -11,7 +11,7 @@ from redis import Redis
 from config.urls import celery_url
 from servers import RedisServer
 from tasks.errors import GoneError, IngestError, Reason, ResourceError, TransientError
-from tasks.leases import Leases
+from tasks.leases import End, Leases
 from tasks.messages import Arrival
 from waiting import wait_until
 
@@ -38,7 +38,7 @@ def test_what_is_stored_with_the_end_is_a_result_to_celery_and_a_later_end_repla
             if number == 0:
                 assert leases.put_off(ARRIVAL, token, TransientError("weather"), 0, outcome=outcome)
             else:
-                leases.finish(ARRIVAL, token, "done", keep=False, outcome=outcome)
+                leases.finish([End(ARRIVAL, token, ["done"], outcome=outcome)])
             stored = app.backend.get_task_meta(ARRIVAL.id, cache=False)
             assert (stored["status"], stored["result"], stored["task_id"]) == ("SUCCESS", outcome, ARRIVAL.id)
     assert 0 < leases.redis.ttl(f"celery-task-meta-{ARRIVAL.id}") <= 86400
@@ -49,7 +49,7 @@ def test_who_waits_for_the_result_is_told(leases: Leases) -> None:
         waiting.subscribe(f"celery-task-meta-{ARRIVAL.id}")
         token = published(leases)
         leases.begin(ARRIVAL, token)
-        leases.finish(ARRIVAL, token, "done", keep=False, outcome={"outcome": "done"})
+        leases.finish([End(ARRIVAL, token, ["done"], outcome={"outcome": "done"})])
         told = wait_until(lambda: waiting.get_message(timeout=0.1), "it is told", 5)
     assert json.loads(told["data"])["result"] == {"outcome": "done"}
 
@@ -59,7 +59,7 @@ def test_a_message_that_comes_once_more_for_a_file_that_is_done_does_not_make_it
         token = published(leases)
         leases.begin(ARRIVAL, token)
         if end == "done":
-            leases.finish(ARRIVAL, token, "done", keep=False, outcome={"outcome": end})
+            leases.finish([End(ARRIVAL, token, ["done"], outcome={"outcome": end})])
         else:
             leases.put_off(ARRIVAL, token, GoneError("not there"), 0, outcome={"outcome": end})
     assert json.loads(leases.redis.get(f"celery-task-meta-{ARRIVAL.id}"))["result"] == {"outcome": "done"}
@@ -75,7 +75,7 @@ def test_a_redis_without_memory_for_the_result_lets_the_work_end(leases: Leases)
     leases.begin(ARRIVAL, token)
     leases.redis.config_set("maxmemory", 1)
     try:
-        leases.finish(ARRIVAL, token, "done", keep=False, outcome={"outcome": "done"})
+        leases.finish([End(ARRIVAL, token, ["done"], outcome={"outcome": "done"})])
     finally:
         leases.redis.config_set("maxmemory", 0)
     assert leases.states([ARRIVAL.id]) == [""]
@@ -93,7 +93,7 @@ def test_a_user_of_redis_who_may_not_publish_can_end_the_work(leases: Leases, re
             token = published(leases)
             theirs = Leases(client, task_time_seconds=60)
             theirs.begin(ARRIVAL, token)
-            theirs.finish(ARRIVAL, token, "done", keep=False, outcome={"outcome": "done"})
+            theirs.finish([End(ARRIVAL, token, ["done"], outcome={"outcome": "done"})])
     finally:
         leases.redis.acl_deluser("worker")
     assert leases.states([ARRIVAL.id]) == [""]
@@ -223,7 +223,7 @@ def test_the_end_of_an_arrival_leaves_nothing_but_a_count(leases: Leases) -> Non
     leases.put_off(ARRIVAL, token, TransientError("weather"), 0)
     token = published(leases)
     leases.begin(ARRIVAL, token)
-    leases.finish(ARRIVAL, token, "done", keep=False)
+    leases.finish([End(ARRIVAL, token, ["done"])])
     assert leases.redis.keys("*") == ["thumbdrop:counts"]
     assert leases.counts() == {"done": 1}
 
@@ -231,7 +231,7 @@ def test_the_end_of_an_arrival_leaves_nothing_but_a_count(leases: Leases) -> Non
 def test_a_kept_file_is_never_published_again(leases: Leases) -> None:
     token = published(leases)
     leases.begin(ARRIVAL, token)
-    leases.finish(ARRIVAL, token, "done", keep=True)
+    leases.finish([End(ARRIVAL, token, ["done"], keep=True)])
     assert states(leases, ARRIVAL, OTHER) == ["kept", "published"]
 
 
@@ -241,7 +241,7 @@ def test_a_worker_that_lost_its_lease_cannot_put_the_arrival_off(leases: Leases)
     leases.redis.delete(f"thumbdrop:lease:{ARRIVAL.id}")
     later = published(leases)
     assert not leases.put_off(ARRIVAL, token, TransientError("weather"), 0)
-    leases.finish(ARRIVAL, token, "done", keep=False)
+    leases.finish([End(ARRIVAL, token, ["done"])])
     assert leases.states([ARRIVAL.id]) == ["published"], "the later lease stands"
     assert leases.begin(ARRIVAL, later) is not None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingesting import INBOX, library_settings, manifest_of, renditions_of
+from ingesting import INBOX, carried_out, library_settings, manifest_of, renditions_of
 from needs import ROOT
 from straced import held_at, run_with
 from tasks.errors import TransientError
@@ -36,7 +36,9 @@ def arrival(path: str = "a/photo.jpg", size_bytes: int = 5) -> Arrival:
 
 
 def commit(library: Library, slot: str, sha256: str, source: Arrival | None = None) -> None:
-    library.publish(slot, manifest_of(source or arrival(), sha256), renditions_of(sha256.encode()))
+    carried_out(
+        library, library.publish(slot, manifest_of(source or arrival(), sha256), renditions_of(sha256.encode()))
+    )
 
 
 def claims(root: Path) -> list[str]:

@@ -16,7 +16,7 @@ from config.urls import connect
 from servers import RedisServer
 from tasks.app import make_publisher
 from tasks.errors import TransientError
-from tasks.leases import Leases
+from tasks.leases import End, Leases
 from tasks.messages import Arrival
 from waiting import wait_until
 from watcher.publish import Answer, Publisher
@@ -298,7 +298,7 @@ def test_work_that_a_predecessor_left_behind_fills_the_window_until_it_ends(
     second = Rig(redis_server)
     second.step()
     assert second.publisher.free_slots == 3
-    rig.leases.finish(ONE, verdict.token, "done", keep=False)
+    rig.leases.finish([End(ONE, verdict.token, ["done"])])
     second.step()
     assert second.publisher.free_slots == 4
     second.publisher.stop()

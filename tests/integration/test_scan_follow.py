@@ -10,7 +10,7 @@ from redis import Redis
 from config.settings import Settings
 from ingesting import arrival_of
 from servers import RedisServer
-from tasks.leases import Leases
+from tasks.leases import End, Leases
 from watcher.scan import Follow
 
 
@@ -45,7 +45,7 @@ def test_an_image_that_ends_between_two_questions_counts_as_what_it_is(
 
         def ends() -> None:
             photo.unlink()
-            leases.finish(arrival, verdict.token, end, keep=False, outcome={"outcome": end})
+            leases.finish([End(arrival, verdict.token, [end], outcome={"outcome": end})])
 
         client.meanwhile = ends
         found = follow.to_the_end(lambda _: None)
