@@ -75,9 +75,10 @@ def worker(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": False,  # True loops for ever on Redis; attempts are counted in tasks/leases.py
         "task_acks_on_timeout": True,  # False loops for ever
         "task_time_limit": limit,  # the hard one: only a kill stops a decoder written in C
-        "worker_pool": "prefork",  # a decoder that crashes takes its own child only
-        # One message waits for each child, so that a child which is done need not wait for a round trip to the broker.
-        # It begins within the time that one task may take, which is when a message in no queue counts as lost.
+        "worker_pool": "tasks.batch_pool:TaskPool",  # prefork: a decoder that crashes takes its own child only
+        # One message waits for each child, so that a child which is done need not wait for a round trip to the broker; more
+        # as soon as images prove quick (tasks/batch_pool.py). All begin within the time that one task may take, which is when
+        # a message in no queue counts as lost.
         "worker_prefetch_multiplier": 2,
         # A bound on leaks other than of memory. Not lower: a replacement takes up to two seconds, and two children that
         # began together end together.

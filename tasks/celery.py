@@ -24,7 +24,7 @@ from config.mistakes import EXIT_WRONG_SETTINGS
 from config.notify import notify_systemd
 from config.settings import Settings
 from config.urls import broker_url, connect, results_url
-from tasks import periodic
+from tasks import batch_pool, periodic
 from tasks.alive import AliveStep
 from tasks.app import make_worker_app
 from tasks.child_limits import harden_child
@@ -50,6 +50,7 @@ def _settings() -> Settings:
 settings = _settings()
 app = make_worker_app(settings)
 app.steps["consumer"].add(AliveStep)
+app.steps["consumer"].add(batch_pool.HoldStep)
 log = logs.get_logger(__name__)
 
 
@@ -62,6 +63,9 @@ def _leases() -> Leases:
 @cache
 def _ingest() -> Ingest:
     return Ingest(settings, _leases())
+
+
+batch_pool.share(lambda: _ingest().together())
 
 
 @app.task(name=TASK_INGEST, Request="tasks.celery:IngestRequest", ignore_result=True, store_errors_even_if_ignored=True)
@@ -166,6 +170,10 @@ class IngestRequest(Request):
         super().cancel(*args, **options)
         _tell_leases(self, Leases.give_back)
 
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: ARG002
+        """Note that its child is lost, without Celery's traceback for each image of a batch: see _count_lost_child."""
+        return super().on_failure(exc_info, send_failed_event, return_ok=True)
+
 
 def _tell_leases(request: Request, tell: Callable[[Leases, Arrival, str], bool]) -> None:
     if "token" not in request.kwargs:  # a periodic job
@@ -191,12 +199,13 @@ def _count_lost_child(exception: BaseException | None = None, kwargs: dict[str, 
         "message": why.message,
     }
     try:
+        # Decoded, or not yet begun: it is not to blame, and its message is gone with the child.
+        if _leases().give_back(arrival, token, only_excused=True) or _leases().withdraw(arrival, token):
+            log.info("image.given_back", inbox=arrival.inbox, path=arrival.path, arrival_id=arrival.id)
+            return
         wait = _wait_after_lost(arrival, why)
-        # When it died before it had begun, its message is gone with it.
-        if _leases().put_off(arrival, token, why, wait, failed=failed_counter(why)) or _leases().withdraw(
-            arrival, token
-        ):
-            log.warning("image.attempt_lost", wait_seconds=wait, **told)  # once: Celery tells of a time limit twice
+        if _leases().put_off(arrival, token, why, wait, failed=failed_counter(why)):
+            log.warning("image.attempt_lost", wait_seconds=wait, **told)
     except RedisError as error:  # the lease ends by itself, and the attempt counts as one whose worker vanished
         log.warning("image.attempt_lost", **told)
         log.warning("leases.unreachable", error=error)

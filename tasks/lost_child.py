@@ -3,7 +3,7 @@
 What a reader would get wrong: a decoder that goes astray is ended by its own fault (SIGSEGV, SIGABRT ...), which counts
 against the file soon. SIGKILL and SIGTERM come from outside: a deploy, an operator, or the kernel when memory is short,
 which may hit the innocent. They count like a worker that vanished, of which a good file survives more. SIGXCPU is the
-kernel's word for too much processor time (tasks/child_limits.py).
+kernel's word for too much processor time (tasks/child_limits.py), SIGALRM for too much time (tasks/batch_pool.py).
 """
 
 import re
@@ -18,17 +18,20 @@ _SIGNAL = re.compile(r"\bsignal (\d+)")
 _EXIT_CODE = re.compile(r"\bexitcode (-?\d+)")
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 
+_TOO_LONG = "it took longer than limits.task_time allows"
 _FAILED = {Reason.CRASHED_WORKER: "crashed", Reason.TIMED_OUT: "timed_out", Reason.LOST_WORKER: "vanished"}
 
 
 def why_lost(error: WorkerLostError | TimeLimitExceeded) -> IngestError:
     """What the end of a child means for the image at hand: crashed_worker, timed_out or lost_worker."""
     if isinstance(error, TimeLimitExceeded):
-        return IngestError(Reason.TIMED_OUT, "it took longer than limits.task_time allows")
+        return IngestError(Reason.TIMED_OUT, _TOO_LONG)
     if found := _SIGNAL.search(str(error)):
         number = int(found[1])
         if number == signal.SIGXCPU:
             return IngestError(Reason.TIMED_OUT, "it took more processor time than limits.cpu_time allows")
+        if number == signal.SIGALRM:
+            return IngestError(Reason.TIMED_OUT, _TOO_LONG)
         reason = Reason.LOST_WORKER if number in _FROM_OUTSIDE else Reason.CRASHED_WORKER
         return IngestError(reason, f"its worker was killed by {_name(number)}")
     found = _EXIT_CODE.search(str(error))

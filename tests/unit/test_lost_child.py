@@ -16,6 +16,7 @@ from tasks.lost_child import failed_counter, why_lost
         (-8, "crashed_worker", "crashed", "SIGFPE"),
         (-4, "crashed_worker", "crashed", "SIGILL"),
         (-24, "timed_out", "timed_out", "limits.cpu_time"),  # SIGXCPU
+        (-14, "timed_out", "timed_out", "limits.task_time"),  # SIGALRM
         (3, "crashed_worker", "crashed", "exit code 3"),
         (-9, "lost_worker", "vanished", "SIGKILL"),
         (-15, "lost_worker", "vanished", "SIGTERM"),
