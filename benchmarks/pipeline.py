@@ -24,6 +24,7 @@ from results import ROOT, save, version
 PROCESSES = 2
 ROUNDS = 3
 COUNTS = {"12 MP": 400, "0.3 MP": 4000}
+TOGETHER = {"12 MP": 4, "0.3 MP": 8}  # about what the pipeline's batches come to
 PEERS_SHARE = 10  # they are slow and steady: a tenth of the photos tells the same
 WARM_UP = 16
 DROPS = 150
@@ -60,6 +61,7 @@ def _measured(size: str, count: int, rounds: int, drops: int) -> dict[str, Any]:
         contestants: dict[str, Callable[[], float]] = {
             "pipeline": lambda: _rate(photos, _pipeline_seconds(thumbdrop, photos)),
             "bare": lambda: _rate(photos, _bare_seconds(folder / "bare", photos)),
+            "together": lambda: _rate(photos, _bare_seconds(folder / "bare", photos, TOGETHER[size])),
             "celery": lambda: _rate(some, _emptied(folder / "made", lambda out: obvious.seconds_for(some, out))),
         }
         if not xargs_missing():
@@ -103,8 +105,8 @@ def _pipeline_seconds(thumbdrop: Thumbdrop, photos: Sequence[Path]) -> float:
     return seconds
 
 
-def _bare_seconds(root: Path, photos: Sequence[Path]) -> float:
-    seconds = pipeline_bare.run(root, photos, PROCESSES)
+def _bare_seconds(root: Path, photos: Sequence[Path], together: int = 1) -> float:
+    seconds = pipeline_bare.run(root, photos, PROCESSES, together)
     for photo in photos:
         (root / "originals" / photo.name).rename(photo)
     put_aside(path for path in root.rglob("*") if path.is_file())

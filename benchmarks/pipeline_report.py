@@ -10,6 +10,7 @@ XARGS_TARGET = 3.0
 NAMES = {
     "pipeline": "Thumbdrop, from drop to done",
     "bare": "the bare engine in as many processes, with the same hashing and syncs",
+    "together": "the same, but with several photos that wait for the disk together, as the pipeline does",
     "xargs": "`xargs -P` over `vipsthumbnail`, a run for each size",
     "celery": "the obvious Celery task: Pillow's `thumbnail()` for each size",
 }
@@ -37,8 +38,8 @@ def draw(axes: Any, results: dict[str, Any]) -> None:
         bare = statistics.median(rates["bare"])
         for number, name in enumerate(rates):
             rate = statistics.median(rates[name])
-            at = place + (number - 1.5) * 0.2
-            axes.bar(at, rate / bare, 0.18, color=f"C{number}", label=name if place == 0 else None)
+            at = place + (number - (len(rates) - 1) / 2) * 0.17
+            axes.bar(at, rate / bare, 0.15, color=f"C{number}", label=name if place == 0 else None)
             axes.text(at, rate / bare, f"{rate:.0f}/s", ha="center", va="bottom", fontsize=8)
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set_ylabel("photos per second, bare engine = 1")
