@@ -130,9 +130,9 @@ class TaskPool(prefork.TaskPool):
         def done(value: Any, **_: Any) -> None:
             if jobs[0].is_image:
                 self._image_seconds = (self._image_seconds + (time.monotonic() - began_at) / len(jobs)) / 2
-                self.on_pace()
             self._hand_over()
             _tell(jobs, "callback", [(value,)] if len(jobs) == 1 else [(one,) for one in value])
+            self.on_pace()
 
         def failed(info: Any, **_: Any) -> None:
             self._hand_over()

@@ -10,7 +10,9 @@ import pytest
 from images import truncated
 from ingest_rig import Rig, jpeg
 from tasks import ingest
+from tasks.far_source import FarSource
 from tasks.messages import Arrival, to_message
+from tasks.source import Source
 
 
 def messages(rig: Rig, *arrivals: Arrival) -> list[dict[str, Any]]:
@@ -129,6 +131,19 @@ def test_who_is_decoded_is_to_blame_for_its_child_and_who_waits_for_the_disk_is_
 
 def test_an_image_does_not_wait_long_for_others_that_are_decoded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "TOGETHER_SECONDS", 0.0)
+    arrivals = [rig.put(f"{n}.jpg", jpeg(100 + n, 80)) for n in range(3)]
+    with rig.ingest.together():
+        for number, message in enumerate(messages(rig, *arrivals), 1):
+            rig.ingest.ingest(message)
+            assert rig.leases.counts() == {"done": number}
+
+
+def test_an_image_of_an_inbox_that_opens_one_file_at_a_time_waits_for_no_other(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of network file systems: tasks/far_end.py."""
+    assert FarSource.is_alone
+    monkeypatch.setattr(Source, "is_alone", True)
     arrivals = [rig.put(f"{n}.jpg", jpeg(100 + n, 80)) for n in range(3)]
     with rig.ingest.together():
         for number, message in enumerate(messages(rig, *arrivals), 1):
