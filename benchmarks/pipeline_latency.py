@@ -26,7 +26,9 @@ def latencies(thumbdrop: Thumbdrop, photos: Sequence[Path], scratch: Path) -> di
     for _ in range(3):
         thumbdrop.round_trip()
     for photo in photos:
-        time.sleep(PAUSE_SECONDS)  # a processor that was idle is slower at first: the engine begins as the pipeline does
+        time.sleep(
+            PAUSE_SECONDS
+        )  # a processor that was idle is slower at first: the engine begins as the pipeline does
         engine, with_syncs = alone.show(photo)
         found["engine"].append(engine * 1000)
         found["alone"].append(with_syncs * 1000)

@@ -23,6 +23,8 @@ from tasks.messages import TASK_INGEST
 MOST_TOGETHER = 8
 # A child should not be gone for much longer than this: at the end of a backlog others would wait with nothing to do.
 TOGETHER_SECONDS = 0.25
+# After this it begins no other image of its batch, when they prove slower than the last ones were.
+LONGEST_SECONDS = 0.5
 
 Job = tuple[Callable[..., Any], Sequence[Any]]
 
@@ -36,17 +38,22 @@ def share(context: Callable[[], AbstractContextManager[object]]) -> None:
 
 
 def run_together(jobs: Sequence[Job], seconds: float) -> list[Any]:
-    """In a child: do the jobs and return their results.
+    """In a child: do the jobs, as many as there is time for, at least one; return the results of those.
 
     One that takes longer than `seconds` ends this process by SIGALRM, as Celery's time limit would: that one counts for all.
     """
-    results = []
-    with _shared():
-        for function, args in jobs:
+    results: list[Any] = []
+    ends_at = time.monotonic() + LONGEST_SECONDS
+    try:
+        with _shared():
+            for function, args in jobs:
+                if results and time.monotonic() > ends_at:
+                    break
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                results.append(function(*args))
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            results.append(function(*args))
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return results
 
 
@@ -128,10 +135,12 @@ class TaskPool(prefork.TaskPool):
             _tell(jobs, "accept_callback", [(pid, at)] * len(jobs))
 
         def done(value: Any, **_: Any) -> None:
+            results = [value] if len(jobs) == 1 else value
             if jobs[0].is_image:
-                self._image_seconds = (self._image_seconds + (time.monotonic() - began_at) / len(jobs)) / 2
+                self._image_seconds = (self._image_seconds + (time.monotonic() - began_at) / len(results)) / 2
+            self._pending.extendleft(reversed(jobs[len(results) :]))
             self._hand_over()
-            _tell(jobs, "callback", [(value,)] if len(jobs) == 1 else [(one,) for one in value])
+            _tell(jobs[: len(results)], "callback", [(result,) for result in results])
             self.on_pace()
 
         def failed(info: Any, **_: Any) -> None:

@@ -170,9 +170,11 @@ class IngestRequest(Request):
         super().cancel(*args, **options)
         _tell_leases(self, Leases.give_back)
 
-    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: ARG002
-        """Note that its child is lost, without Celery's traceback for each image of a batch: see _count_lost_child."""
-        return super().on_failure(exc_info, send_failed_event, return_ok=True)
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Of a lost child _count_lost_child tells; no traceback of Celery's then for each image of its batch."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # billiard wraps it
+        is_told = isinstance(error, WorkerLostError | TimeLimitExceeded)
+        return super().on_failure(exc_info, send_failed_event, return_ok=return_ok or is_told)
 
 
 def _tell_leases(request: Request, tell: Callable[[Leases, Arrival, str], bool]) -> None:
@@ -200,7 +202,7 @@ def _count_lost_child(exception: BaseException | None = None, kwargs: dict[str, 
     }
     try:
         # Decoded, or not yet begun: it is not to blame, and its message is gone with the child.
-        if _leases().give_back(arrival, token, only_excused=True) or _leases().withdraw(arrival, token):
+        if _leases().give_back(arrival, token, only_decoded=True) or _leases().withdraw(arrival, token):
             log.info("image.given_back", inbox=arrival.inbox, path=arrival.path, arrival_id=arrival.id)
             return
         wait = _wait_after_lost(arrival, why)

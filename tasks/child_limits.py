@@ -9,6 +9,7 @@ import ctypes
 import math
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,9 @@ def harden_child() -> None:
     """
     os.environ["PATH"] = "/nonexistent"  # an empty one would mean the current directory
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(
+        signal.SIGALRM, signal.SIG_DFL
+    )  # what an image's time ends by (tasks/batch_pool.py), whatever was inherited
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")

@@ -6,7 +6,6 @@ wrong: no exception leaves `ingest`, MemoryError included, because one that reac
 nothing counts as done before the manifest stands under its name.
 """
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -49,8 +48,8 @@ log = get_logger(__name__)
 MAX_VANISHED = 10
 # How often an arrival that never looks as announced is looked at again before the worker takes what stands there.
 MAX_SUPERSEDED = 2
-# Nothing waits longer than this for others to be decoded, beyond the one at hand.
-TOGETHER_SECONDS = 0.5
+# What is larger is not left waiting with others: it may have to be copied, and they share the time that one may take.
+_LARGE_BYTES = 32_000_000
 # With these a file is set aside for what happened before, without being decoded again.
 _WITHOUT_ANOTHER_ATTEMPT = {Reason.CRASHED_WORKER, Reason.TIMED_OUT, Reason.INTERNAL_ERROR}
 
@@ -89,7 +88,8 @@ class _Group:
         self.ends: list[tuple[Work, End]] = []
         self.outcomes: list[Outcome] = []
         self.last: Work | None = None
-        self.began_at = time.monotonic()
+        self.slots: set[str] = set()  # that are about to get their manifest
+        self.is_full = False  # nothing else is to be begun before what waits is done
 
     def share(self) -> None:
         """From now on its steps share what they open in the library."""
@@ -101,7 +101,7 @@ class _Group:
         """Do all that waits."""
         self.steps.finish()
         self.close()
-        self.last, self.began_at = None, time.monotonic()
+        self.last, self.is_full = None, False
 
     def close(self) -> None:
         """Let go of what still waits, and of what was opened."""
@@ -161,7 +161,7 @@ class Ingest:
             return {"outcome": "held"}
         group.last = work
         group.steps.begin(self._work(group, work))
-        if time.monotonic() - group.began_at > TOGETHER_SECONDS:
+        if group.is_full:
             self._finish_group(group)
         return {"outcome": "begun"}
 
@@ -192,8 +192,7 @@ class Ingest:
         self._library.check_room()
         with self._reach.open(work.inbox.path, work.arrival.path) as source:
             self._refuse_another(work, source)
-            if source.is_alone:
-                group.began_at = -math.inf
+            group.is_full = source.is_alone or source.stat.st_size > _LARGE_BYTES
             known = yield from self._known(work, source)
             return known or (yield from self._make(group, work, source))
 
@@ -257,11 +256,17 @@ class Ingest:
             raise SupersededError(f"{work.arrival.path} changed while it was read")
         self._refuse_damage(rendered.damage)
         group.share()
-        return (yield from self._publish(work, source, sha256, rendered))
-
-    def _publish(self, work: Work, source: Source, sha256: str, rendered: Rendered) -> Steps[Outcome]:
         category = choose_category(self._settings.category, rendered.facts, work.arrival)
         slot = self._library.slot_for(work.arrival, category, sha256)
+        while slot in group.slots:  # the same content: a duplicate, as soon as the one before is done
+            yield ()
+        group.slots.add(slot)
+        try:
+            return (yield from self._publish(work, source, slot, sha256, rendered))
+        finally:
+            group.slots.discard(slot)
+
+    def _publish(self, work: Work, source: Source, slot: str, sha256: str, rendered: Rendered) -> Steps[Outcome]:
         standing = self._library.manifest(slot)
         if (
             standing is not None

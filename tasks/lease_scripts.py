@@ -55,14 +55,14 @@ BEGIN = (
     + """
 local lease, record, flight = unpack(KEYS)
 local id, token, ttl, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-if KEYS[4] then excuse(KEYS[4], KEYS[5], ARGV[5]) end
+if KEYS[4] and excuse(KEYS[4], KEYS[5], ARGV[5]) then redis.call('HSET', KEYS[5], 'decoded', ARGV[5]) end
 local held = redis.call('GET', lease)
 if held and held ~= 'published:' .. token then return false end
 redis.call('SET', lease, 'working:' .. token, 'PX', ttl)
 redis.call('SADD', flight, id)
 local before = redis.call('HGETALL', record)
 redis.call('HINCRBY', record, 'vanished', 1)
-redis.call('HDEL', record, 'excused')
+redis.call('HDEL', record, 'excused', 'decoded')
 redis.call('EXPIRE', record, life)
 return before
 """
@@ -126,7 +126,7 @@ store(result, ARGV[10], ARGV[11], ARGV[6] == 'gone')
 local excused = redis.call('HGET', record, 'excused') == token
 if not excused and redis.call('HINCRBY', record, 'vanished', -1) < 0 then redis.call('HSET', record, 'vanished', 0) end
 if failed ~= '' and not (excused and failed == 'vanished') then redis.call('HINCRBY', record, failed, 1) end
-redis.call('HDEL', record, 'excused')
+redis.call('HDEL', record, 'excused', 'decoded')
 if redis.call('HGET', record, 'reason') ~= ARGV[6] then redis.call('HSET', record, 'tries', 0, 'first_at', now) end
 redis.call('HINCRBY', record, 'tries', 1)
 redis.call('HSET', record, 'reason', ARGV[6], 'message', ARGV[7], 'arrival', ARGV[8])
@@ -140,13 +140,13 @@ return 1
 """
 )
 
-# takes back an attempt; `ends` is '1' when the work has ended with that, and `only` when it must have been taken back before
+# takes back an attempt; `ends` is '1' when the work has ended with that, `only_decoded` when it must have been decoded
 EXCUSE = (
     _EXCUSE
     + """
 local lease, record, flight = unpack(KEYS)
-local id, token, ends, only = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-if only == '1' and redis.call('HGET', record, 'excused') ~= token then return 0 end
+local id, token, ends, only_decoded = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if only_decoded == '1' and redis.call('HGET', record, 'decoded') ~= token then return 0 end
 if not excuse(lease, record, token) then return 0 end
 if ends == '1' then
   redis.call('DEL', lease)

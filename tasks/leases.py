@@ -218,17 +218,17 @@ class Leases:
 
     # -- the worker's side
 
-    def begin(self, arrival: Arrival, token: str, excused: tuple[Arrival, str] | None = None) -> Record | None:
+    def begin(self, arrival: Arrival, token: str, decoded: tuple[Arrival, str] | None = None) -> Record | None:
         """Turn the published lease into a working one and count the attempt, durably, before anything is decoded.
 
-        `excused` is what this worker had begun before (with its token) and has decoded: from now on it is not to blame for the
+        `decoded` is what this worker had begun before (with its token) and has decoded: from now on it is not to blame for the
         worker's end. None: another holds the arrival, so this message is to be dropped.
         """
         keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight")]
         args: list[str | int] = [arrival.id, token, self._working_ms, RECORD_SECONDS]
-        if excused is not None:
-            keys += [_lease(excused[0].id), _record_key(excused[0].id)]
-            args.append(excused[1])
+        if decoded is not None:
+            keys += [_lease(decoded[0].id), _record_key(decoded[0].id)]
+            args.append(decoded[1])
         before = self._begin(keys=keys, args=args)
         if before is None:
             return None
@@ -277,16 +277,16 @@ class Leases:
         """Take the attempt back while the work still goes on: whatever ends its worker now, the file is not to blame."""
         return self._take_back(arrival, token, ends=False)
 
-    def give_back(self, arrival: Arrival, token: str, *, only_excused: bool = False) -> bool:
+    def give_back(self, arrival: Arrival, token: str, *, only_decoded: bool = False) -> bool:
         """Take the attempt back and end the work at once, so that another worker need not wait for the lease's end.
 
-        With `only_excused` not if it is to blame; False then.
+        With `only_decoded` False, and nothing done, unless it has been decoded: else it may be to blame.
         """
-        return self._take_back(arrival, token, ends=True, only_excused=only_excused)
+        return self._take_back(arrival, token, ends=True, only_decoded=only_decoded)
 
-    def _take_back(self, arrival: Arrival, token: str, *, ends: bool, only_excused: bool = False) -> bool:
+    def _take_back(self, arrival: Arrival, token: str, *, ends: bool, only_decoded: bool = False) -> bool:
         keys = [_lease(arrival.id), _record_key(arrival.id), *_keys(arrival.inbox, "flight")]
-        return bool(self._excuse(keys=keys, args=[arrival.id, token, int(ends), int(only_excused)]))
+        return bool(self._excuse(keys=keys, args=[arrival.id, token, int(ends), int(only_decoded)]))
 
     def pause(self, why: IngestError) -> None:
         """Raise the library's pause flag: nothing is published until it expires."""

@@ -5,6 +5,7 @@ on. What a reader would get wrong: a wait without folders is one too. It lets th
 one commit of the file system's journal has them all.
 """
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from typing import TypeVar
@@ -18,7 +19,7 @@ class Together:
 
     def __init__(self, sync: Callable[[str], None]) -> None:
         self._sync = sync
-        self._waiting: list[tuple[Steps[object], tuple[str, ...]]] = []
+        self._waiting: deque[tuple[Steps[object], tuple[str, ...]]] = deque()
 
     def begin(self, steps: Steps[object]) -> None:
         """Do a piece of work up to its first wait."""
@@ -27,10 +28,12 @@ class Together:
     def finish(self) -> None:
         """Do all that has begun to its end, wait by wait."""
         while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            wanted = dict.fromkeys(folder for _, folders in waiting for folder in folders)
+            wanted = dict.fromkeys(folder for _, folders in self._waiting for folder in folders)
             troubles = {folder: self._trouble_with(folder) for folder in wanted}
-            for steps, folders in waiting:
+            for _ in range(
+                len(self._waiting)
+            ):  # what waits again comes at the end; what raises leaves the rest to `close`
+                steps, folders = self._waiting.popleft()
                 self._go_on(steps, next(filter(None, (troubles[folder] for folder in folders)), None))
 
     def close(self) -> None:

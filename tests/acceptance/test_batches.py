@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,19 @@ def test_an_image_that_never_ends_holds_its_batch_up_for_one_task_time_and_is_al
     wait_until(lambda: len(thumbdrop.manifests()) == good, "the good ones are done", 60)
     thumbdrop.wait_quarantined(len(places))
     assert_the_bad_ones_alone_are_to_blame(thumbdrop, worker.text, "timed_out", places)
+
+
+@pytest.mark.slow
+def test_what_a_slow_image_leaves_of_its_batch_is_begun_at_once_when_it_is_done(
+    thumbdrop: Thumbdrop, redis_server: RedisServer, site: Path
+) -> None:
+    drop_all(thumbdrop, redis_server, "waits", 20)
+    thumbdrop.start("worker", "--concurrency", "1")
+    wait_begun(site, "waits")
+    time.sleep(1.0)  # longer than a batch goes on
+    let_go(site)
+    thumbdrop.wait_done(48, seconds=12)  # what counts as lost comes later
+    assert thumbdrop.reasons() == {}
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_the_same_content_and_the_same_name_in_one_batch_end_as_they_would_have_
         rig.put("a.jpeg", jpeg(80, 120)),
         rig.put("copy.jpg", same),
     ]
-    assert work_together(rig, *arrivals) == ["done"] * 4
+    assert work_together(rig, *arrivals) == ["done", "duplicate", "done", "done"]
     slots = [
         json.loads((rig.library / f"manifests/{name}").read_bytes())
         for name in rig.files("manifests")
@@ -72,6 +72,7 @@ def test_the_same_content_and_the_same_name_in_one_batch_end_as_they_would_have_
     ]
     assert len({manifest["sha256"] for manifest in slots}) == 2
     assert len(slots) == 3, "the same bytes under the same stem are one image"
+    assert {manifest["original"] for manifest in slots} == {f"originals/{name}" for name in rig.files("originals")}
     for manifest in slots:
         content = (rig.library / manifest["original"]).read_bytes()
         assert content in (same, jpeg(80, 120))
@@ -120,7 +121,7 @@ def test_who_is_decoded_is_to_blame_for_its_child_and_who_waits_for_the_disk_is_
     assert rig.leases.states([first.id, second.id, third.id]) == ["working", "working", "published"]
     assert [rig.leases.record(one).vanished for one in (first, second)] == [0, 1]
     given_back = [
-        rig.leases.give_back(one, message["token"], only_excused=True)
+        rig.leases.give_back(one, message["token"], only_decoded=True)
         for one, message in zip([first, second], tell, strict=False)
     ]
     assert given_back == [True, False]
@@ -129,13 +130,22 @@ def test_who_is_decoded_is_to_blame_for_its_child_and_who_waits_for_the_disk_is_
     assert work_together(rig, first) == ["done"], "its claim is found again"
 
 
-def test_an_image_does_not_wait_long_for_others_that_are_decoded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "TOGETHER_SECONDS", 0.0)
-    arrivals = [rig.put(f"{n}.jpg", jpeg(100 + n, 80)) for n in range(3)]
+def test_a_large_image_is_not_left_waiting_with_others(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its original may have to be copied: they would share the time that one may take."""
+    monkeypatch.setattr(ingest, "_LARGE_BYTES", 1000)
+    arrivals = [rig.put(f"{n}.jpg", jpeg(400 + n, 300)) for n in range(3)]
     with rig.ingest.together():
         for number, message in enumerate(messages(rig, *arrivals), 1):
             rig.ingest.ingest(message)
             assert rig.leases.counts() == {"done": number}
+
+
+def test_who_is_told_to_stop_and_crashes_all_the_same_is_to_blame(rig: Rig) -> None:
+    arrival = rig.put("a.jpg", jpeg(100, 80))
+    (message,) = messages(rig, arrival)
+    assert rig.leases.begin(arrival, message["token"]) is not None
+    assert rig.leases.excuse(arrival, message["token"])
+    assert not rig.leases.give_back(arrival, message["token"], only_decoded=True)
 
 
 def test_an_image_of_an_inbox_that_opens_one_file_at_a_time_waits_for_no_other(

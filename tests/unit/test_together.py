@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import pytest
+
 from tasks.together import Steps, Together
 
 
@@ -70,7 +72,15 @@ def test_what_is_given_up_cleans_up_behind_itself() -> None:
         finally:
             disk.told.append("cleaned up")
 
+    def broken() -> Steps[None]:
+        yield ["x"]
+        raise KeyboardInterrupt
+
+    together.begin(broken())
     together.begin(work())
+    with pytest.raises(KeyboardInterrupt):
+        together.finish()
+    disk.told.clear()
     together.close()
     together.finish()
     assert disk.told == ["cleaned up"]
