@@ -14,6 +14,7 @@ from waiting import wait_until
 
 DEEDS = {"segfaults": 1001, "never ends": 1002, "exhausts memory": 1003, "exits": 1004, "waits": 1005}
 DEEDS |= {"computes for ever": 1006, "asks for memory": 1007, "looks for a program": 1008, "leaks": 1009}
+DEEDS |= {"dawdles": 1010}
 
 _CODE = """
 import os, sys
@@ -48,6 +49,8 @@ if "worker" in sys.orig_argv:
             os._exit(4)
         if picture.width == {leaks}:
             sys.modules["leaked"] = bytearray(b"x") * 450_000_000
+        if picture.width == {dawdles}:
+            c.usleep(150_000)  # it is asked for its pixels several times
         while picture.width == {waits} and os.path.exists(os.path.join(here, "wait")):
             c.usleep(10_000)
         return load(picture)
