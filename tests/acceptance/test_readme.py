@@ -73,6 +73,8 @@ SHOWN_BY = {
     "a file crashes or hangs its decoder": (
         "test_a_file_that_crashes_its_decoder_is_set_aside_after_as_many_attempts_as_it_is_given",
         "test_a_file_that_never_ends_is_set_aside_and_holds_the_others_up_for_no_longer_than_one_task_may_take",
+        "test_of_a_batch_whose_child_crashes_only_the_one_that_was_decoded_is_to_blame",
+        "test_an_image_that_never_ends_holds_its_batch_up_for_one_task_time_and_is_alone_to_blame",
     ),
     "a file needs more memory than there is": (
         "test_a_file_that_takes_more_memory_than_there_is_leaves_its_worker_alive",
